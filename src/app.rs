@@ -1,0 +1,223 @@
+//! An app as everything after the configuration sees it: a directory, a cluster, an identity and its settings. Pure.
+
+use crate::config::{self, AppPaths, Config, OnFailure, Repository};
+use crate::inventory::Identity;
+use crate::object::Problem;
+use crate::plan::{IgnoreRule, PlanOptions, PruneLimit};
+use crate::render::discover::discover_apps;
+use crate::render::glob::Globs;
+use crate::source::SourceTree;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// One app on one cluster.
+#[derive(Debug, Clone, PartialEq)]
+pub struct App {
+    /// Name.
+    pub name: String,
+    /// Directory, relative to the repository's root; empty for the root.
+    pub path: String,
+    /// Cluster name.
+    pub cluster: String,
+    /// Whose it is.
+    pub identity: Identity,
+    /// Namespace of objects that name none; `None`: the cluster's default one.
+    pub namespace: Option<String>,
+    /// What planning obeys.
+    pub plan: PlanOptions,
+    /// Time to become healthy.
+    pub timeout: Duration,
+    /// What to do when it does not.
+    pub on_failure: OnFailure,
+    /// Repair drift.
+    pub self_heal: bool,
+    /// Files that are no manifests.
+    pub ignore_files: Vec<String>,
+    /// Apps that come first.
+    pub depends_on: Vec<String>,
+}
+
+impl App {
+    /// The same app with nothing in Git any more: everything it owns is pruned.
+    #[must_use]
+    pub fn removed(mut self) -> Self {
+        self.plan.app_removed = true;
+        self
+    }
+}
+
+/// The apps of a repository at one tree.
+///
+/// # Errors
+/// Every directory that is missing, every name that is used twice, every glob that cannot be read.
+pub fn apps_of(
+    config: &Config,
+    repository: &Repository,
+    repository_identity: &str,
+    repository_name: &str,
+    tree: &SourceTree,
+) -> Result<Vec<App>, Vec<Problem>> {
+    let mut found: BTreeMap<(String, String), App> = BTreeMap::new();
+    let mut problems = Vec::new();
+    for entry in config.apps.iter().filter(|app| app.repository == repository.name) {
+        match directories(entry, repository, repository_name, tree) {
+            Ok(directories) => {
+                for (name, path) in directories {
+                    for cluster in &entry.clusters {
+                        let app = app(config, repository, repository_identity, entry, &name, &path, cluster);
+                        let known = found.entry((name.clone(), cluster.clone())).or_insert_with(|| app.clone());
+                        if known.path != app.path {
+                            problems.push(same_name(&name, &known.path, &path));
+                        }
+                    }
+                }
+            }
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if problems.is_empty() { Ok(found.into_values().collect()) } else { Err(problems) }
+}
+
+/// An app that is in the inventory and no more in Git: settings of its repository's first entry.
+pub fn removed_app(
+    config: &Config,
+    repository: &Repository,
+    identity: &Identity,
+    namespace: &str,
+    cluster: &str,
+) -> Option<App> {
+    let entry = config.apps.iter().find(|app| app.repository == repository.name)?;
+    let mut app = app(config, repository, &identity.repository, entry, &identity.app, "", cluster);
+    app.namespace = Some(namespace.to_owned());
+    app.identity = identity.clone();
+    Some(app.removed())
+}
+
+fn same_name(name: &str, one: &str, two: &str) -> Problem {
+    Problem::new("SameAppName", format!("the directories {one:?} and {two:?} would both be the app {name:?}"))
+        .hint("give one of them a `name` of its own in driftless.toml")
+}
+
+/// The directories that an entry stands for, with the names of their apps.
+fn directories(
+    entry: &config::App,
+    repository: &Repository,
+    repository_name: &str,
+    tree: &SourceTree,
+) -> Result<Vec<(String, String)>, Problem> {
+    let below = |path: &str| match (repository.path.as_str(), path) {
+        ("", path) => path.to_owned(),
+        (root, "") => root.to_owned(),
+        (root, path) => format!("{root}/{path}"),
+    };
+    match &entry.paths {
+        AppPaths::Discover => discover_apps(tree, &repository.path, repository_name)
+            .map(|apps| apps.into_iter().map(|app| (app.name, app.path)).collect())
+            .map_err(Problem::from),
+        AppPaths::Directory(path) => {
+            let path = below(path);
+            if !is_directory(tree, &path) {
+                return Err(Problem::new("PathNotFound", format!("the directory {path:?} is not in the repository"))
+                    .hint("correct the app's `path`; to delete an app, remove its entry while other apps remain"));
+            }
+            Ok(vec![(entry.name.clone().unwrap_or_else(|| name_of(&path, repository, repository_name)), path)])
+        }
+        AppPaths::Glob(pattern) => {
+            let globs = Globs::new(&[below(pattern)])
+                .map_err(|e| Problem::new("BadGlob", format!("the glob {pattern:?} cannot be used: {e}")))?;
+            let mut matching: Vec<String> = Vec::new();
+            for dir in all_directories(tree).into_iter().filter(|dir| globs.is_match(dir)) {
+                // An app owns all below it. Sorted, a directory comes before what is in it.
+                let owned =
+                    matching.iter().any(|top| dir.strip_prefix(top.as_str()).is_some_and(|r| r.starts_with('/')));
+                if !owned {
+                    matching.push(dir);
+                }
+            }
+            Ok(matching.into_iter().map(|dir| (name_of(&dir, repository, repository_name), dir)).collect())
+        }
+    }
+}
+
+/// An app is named by its path below the repository's `path`, with `-` for `/`.
+fn name_of(path: &str, repository: &Repository, repository_name: &str) -> String {
+    let root = repository.path.as_str();
+    let relative = path.strip_prefix(root).unwrap_or(path).trim_start_matches('/');
+    if relative.is_empty() {
+        let last = root.rsplit('/').next().filter(|l| !l.is_empty());
+        return last.unwrap_or(repository_name).to_owned();
+    }
+    relative.replace('/', "-")
+}
+
+fn is_directory(tree: &SourceTree, path: &str) -> bool {
+    path.is_empty() || tree.entries.keys().any(|file| file.strip_prefix(path).is_some_and(|rest| rest.starts_with('/')))
+}
+
+fn all_directories(tree: &SourceTree) -> Vec<String> {
+    let mut all = std::collections::BTreeSet::new();
+    for file in tree.entries.keys() {
+        let mut rest = file.as_str();
+        while let Some((parent, _)) = rest.rsplit_once('/') {
+            if parent.split('/').any(|part| part.starts_with('.')) || !all.insert(parent.to_owned()) {
+                break;
+            }
+            rest = parent;
+        }
+    }
+    all.into_iter().collect()
+}
+
+fn app(
+    config: &Config,
+    repository: &Repository,
+    repository_identity: &str,
+    entry: &config::App,
+    name: &str,
+    path: &str,
+    cluster: &str,
+) -> App {
+    let limit = match &entry.prune_limit {
+        None => PruneLimit::Percent(50),
+        Some(config::PruneLimit::Count(count)) => PruneLimit::Count(usize::try_from(*count).unwrap_or(usize::MAX)),
+        Some(config::PruneLimit::Percent(percent)) => PruneLimit::Percent(u32::from(*percent)),
+    };
+    let ignore = entry.ignore.iter().map(|rule| IgnoreRule {
+        group: rule.group.clone(),
+        kind: rule.kind.clone(),
+        namespace: rule.namespace.clone(),
+        name: rule.name.clone(),
+        pointers: rule.pointers.clone(),
+    });
+    App {
+        name: name.to_owned(),
+        path: path.to_owned(),
+        cluster: cluster.to_owned(),
+        identity: Identity {
+            instance: config.instance.name.clone(),
+            repository: repository_identity.to_owned(),
+            path_root: repository.path.clone(),
+            app: name.to_owned(),
+        },
+        namespace: entry.namespace.clone(),
+        plan: PlanOptions {
+            prune: entry.prune,
+            prune_limit: limit,
+            ignore: ignore.collect(),
+            self_heal: entry.self_heal,
+            create_namespace: entry.create_namespace,
+            best_effort: entry.apply == config::ApplyMode::BestEffort,
+            ..PlanOptions::default()
+        },
+        timeout: entry.timeout,
+        on_failure: entry.on_failure,
+        self_heal: entry.self_heal,
+        ignore_files: entry.ignore_files.clone(),
+        depends_on: entry
+            .depends_on
+            .iter()
+            .filter(|r| r.repository == repository.name)
+            .map(|r| r.name.clone())
+            .collect(),
+    }
+}

@@ -1,0 +1,61 @@
+//! `driftless status`: apps with their revision, sync state, health and drift.
+
+use super::args::{Output, Status};
+use super::exit::Exit;
+use super::output::{print_json, print_text, stopped};
+use super::setup::{Scene, Setup};
+use crate::object::Problem;
+use crate::report::status_report::StatusReport;
+use crate::report::status_text::status_text;
+use crate::survey::survey;
+use futures::future::join_all;
+
+/// Runs it.
+///
+/// # Errors
+/// What stops every app.
+pub async fn run(args: &Status) -> Result<Exit, Vec<Problem>> {
+    let mut report = StatusReport::default();
+    let ended = survey_all(args, &mut report).await;
+    if let Err(problems) = ended {
+        report.error = problems.first().cloned();
+        if args.output == Output::Text && !report.apps.is_empty() {
+            print_text(&status_text(&report));
+        }
+        return stopped(problems, args.output == Output::Json, &report);
+    }
+    match args.output {
+        Output::Json => print_json(&report),
+        Output::Text => print_text(&status_text(&report)),
+    }
+    Ok(Exit::Done)
+}
+
+/// Looks at every repository's apps on every cluster; one that cannot be reached hides no other.
+async fn survey_all(args: &Status, report: &mut StatusReport) -> Result<(), Vec<Problem>> {
+    let mut setup = Setup::new(&args.common).await?;
+    let mut stopped = Vec::new();
+    for origin in setup.origins.clone() {
+        for cluster in setup.clusters() {
+            let scene = Scene::new(&mut setup, &origin, &cluster, None, false).await;
+            let ready = scene.and_then(|scene| scene.chosen(&args.apps).map(|chosen| (scene, chosen)));
+            match ready {
+                Ok((scene, chosen)) => {
+                    let looked = chosen.iter().map(|member| {
+                        survey(
+                            &scene.engine,
+                            member,
+                            &scene.tip.revision,
+                            &scene.policies,
+                            &scene.neighbours,
+                            &scene.key,
+                        )
+                    });
+                    report.apps.extend(join_all(looked).await);
+                }
+                Err(mut problems) => stopped.append(&mut problems),
+            }
+        }
+    }
+    if stopped.is_empty() { Ok(()) } else { Err(stopped) }
+}

@@ -1,0 +1,187 @@
+//! What a person tells an app: `approve`, `suspend`, `resume`, `hold`, `rollback`. Each is a wish in the app's inventory,
+//! which a daemon obeys and a `sync` too.
+
+use super::args::{Common, Hold, OneApp, Rollback};
+use super::exit::Exit;
+use super::output::print_text;
+use super::setup::{Scene, Setup, one};
+use super::sync::cancel_on_signal;
+use crate::inventory::{Approval, SyncRecord};
+use crate::object::Problem;
+use crate::outcome::{Ending, ending, message};
+use crate::reconcile::{HowTo, Progress, Wanted, look};
+use crate::rollback::{self, Ground};
+use crate::scope::Member;
+
+/// The scene in which an app lives: the first cluster that has it.
+async fn find(common: &Common, app: &str, revision: Option<&str>) -> Result<(Scene, Member), Vec<Problem>> {
+    let mut setup = Setup::new(common).await?;
+    let mut missing = Vec::new();
+    for origin in setup.origins.clone() {
+        for cluster in setup.clusters() {
+            let scene = Scene::new(&mut setup, &origin, &cluster, revision, true).await?;
+            match scene.chosen(&[app.to_owned()]) {
+                Ok(mut found) => {
+                    if let Some(member) = found.pop() {
+                        return Ok((scene, member));
+                    }
+                }
+                Err(mut problems) => missing.append(&mut problems),
+            }
+        }
+    }
+    Err(missing)
+}
+
+/// `driftless approve APP`: the exact deletions that the plan waits with now, by uid.
+///
+/// # Errors
+/// When there is nothing to approve, or no plan.
+pub async fn approve(args: &OneApp) -> Result<Exit, Vec<Problem>> {
+    let (scene, member) = find(&args.common, &args.app, None).await?;
+    let rendered = member.rendered.as_ref().as_ref().map_err(Clone::clone)?;
+    let wanted = Wanted {
+        app: &member.app,
+        revision: &scene.tip.revision,
+        rendered,
+        policies: &scene.policies,
+        neighbours: &scene.neighbours,
+    };
+    let looked = look(&scene.engine, &wanted, &scene.key)
+        .await
+        .map_err(|halt| one(Problem::new("NoPlan", format!("there is no plan to approve: {halt:?}"))))?;
+    let planned = looked.planned;
+    if planned.refusals.iter().all(crate::plan::Refusal::blocks) {
+        print_text(&format!("{}: nothing waits for an approval at {}.\n", args.app, scene.tip.revision.short(7)));
+        return Ok(Exit::Done);
+    }
+    let approval = Approval { revision: scene.tip.revision.to_string(), uids: planned.approval.clone() };
+    rollback::change(&scene.engine, &member.app, |stored| {
+        if !stored.parent.approvals.contains(&approval) {
+            stored.parent.approvals.insert(0, approval.clone());
+            stored.parent.approvals.truncate(10);
+        }
+    })
+    .await
+    .map_err(|e| one(e.into()))?;
+    print_text(&format!(
+        "{}: {} deletions are approved for {}, and no others. The next sync carries them out.\n",
+        args.app,
+        approval.uids.len(),
+        scene.tip.revision.short(7)
+    ));
+    Ok(Exit::Done)
+}
+
+/// `driftless suspend APP` and `driftless resume APP`.
+///
+/// # Errors
+/// When the inventory cannot be written.
+pub async fn suspend(args: &OneApp, suspended: bool) -> Result<Exit, Vec<Problem>> {
+    let (scene, member) = find(&args.common, &args.app, None).await?;
+    rollback::change(&scene.engine, &member.app, |stored| {
+        stored.parent.suspended = suspended;
+        if !suspended {
+            stored.parent.hold = None;
+        }
+    })
+    .await
+    .map_err(|e| one(e.into()))?;
+    let text = match suspended {
+        true => format!("{0}: suspended. Nothing of it is written until `driftless resume {0}`.\n", args.app),
+        false => format!("{}: resumed; no hold is left. The next sync brings it to the branch's head.\n", args.app),
+    };
+    print_text(&text);
+    Ok(Exit::Done)
+}
+
+/// `driftless hold APP [--revision REV]`.
+///
+/// # Errors
+/// When the revision is not there, or the inventory cannot be written.
+pub async fn hold(args: &Hold) -> Result<Exit, Vec<Problem>> {
+    let (scene, member) = find(&args.common, &args.app, args.revision.as_deref()).await?;
+    let digest = member.rendered.as_ref().as_ref().ok().map(|rendered| rendered.digest.clone());
+    let revision = &scene.tip.revision;
+    rollback::hold(&scene.engine, &member.app, revision, digest, "held by hand").await.map_err(|e| one(e.into()))?;
+    print_text(&format!(
+        "{}: {} is held. It is not applied until the app renders to something else, or `driftless resume {}`.\n",
+        args.app,
+        revision.short(7),
+        args.app
+    ));
+    Ok(Exit::Done)
+}
+
+/// `driftless rollback APP [--to REV]`.
+///
+/// # Errors
+/// When there is nothing to go back to.
+pub async fn rollback(args: &Rollback) -> Result<Exit, Vec<Problem>> {
+    let (scene, member) = find(&args.common, &args.app, None).await?;
+    let stored = scene.engine.parents.reload(&member.app.identity, "").await.map_err(|e| one(e.into()))?;
+    let current = stored.parent.digest.clone();
+    let to = match &args.to {
+        Some(spec) => named(&scene, &member, spec).await?,
+        None => {
+            stored.parent.syncs.iter().find(|s| s.healthy && Some(&s.digest) != current.as_ref()).cloned().ok_or_else(
+                || {
+                    one(Problem::new("NothingHealthy", format!("{} has no earlier healthy revision", args.app))
+                        .hint("name one with --to REV"))
+                },
+            )?
+        }
+    };
+    let rendered = member.rendered.as_ref().as_ref().ok().map(|r| r.digest.clone());
+    if rendered.as_ref() != Some(&to.digest) {
+        rollback::hold(&scene.engine, &member.app, &scene.tip.revision, rendered, "rolled back by hand")
+            .await
+            .map_err(|e| one(e.into()))?;
+    }
+    let cancel = cancel_on_signal();
+    let how = HowTo {
+        wait: true,
+        timeout: member.app.timeout,
+        cancel: &cancel,
+        progress: &|_: Progress<'_>| {},
+        despite_hold: true,
+    };
+    let ground = Ground {
+        origin: &scene.origin,
+        engine: &scene.engine,
+        policies: &scene.policies,
+        neighbours: &scene.neighbours,
+        tools: &scene.tools,
+        revision: &scene.tip.revision,
+    };
+    let (revision, synced) = rollback::back_to(ground, &member.app, &to, &how).await.map_err(one)?;
+    let end = ending(&synced);
+    let text = match end {
+        Ending::Done => {
+            format!("{}: back at {}; {} is held.\n", args.app, revision.short(7), scene.tip.revision.short(7))
+        }
+        _ => format!("{}: {}\n", args.app, message(&member.app, &synced)),
+    };
+    print_text(&text);
+    Ok(end.into())
+}
+
+/// A revision that a person names to go back to: it is taken at its word, healthy or not.
+async fn named(scene: &Scene, member: &Member, spec: &str) -> Result<SyncRecord, Vec<Problem>> {
+    let revision = scene.origin.resolve(Some(spec)).await.map_err(one)?;
+    let tip = scene.origin.tip(&revision).await.map_err(one)?;
+    let app = (*member.app).clone();
+    let namespace = |app: &crate::app::App| crate::reconcile::default_namespace(&scene.engine, app);
+    let found = crate::workspace::render_apps(vec![app], &tip.tree, &scene.tools, namespace, &scene.key).await;
+    let Some(rendered) = found.into_iter().next() else { return Err(Vec::new()) };
+    let rendered = rendered.rendered.as_ref().as_ref().map_err(Clone::clone)?.clone();
+    Ok(SyncRecord {
+        revision: revision.to_string(),
+        digest: rendered.digest,
+        started: String::new(),
+        finished: None,
+        outcome: String::new(),
+        message: String::new(),
+        healthy: true,
+    })
+}

@@ -1,0 +1,15 @@
+//! What the API server itself does to objects: defaults, preparation, validation, allocation. Pure.
+//!
+//! In the order in which a write meets them: `defaults` (when an object is decoded), `mutate` (what mutating admission plugins
+//! add), `prepare` (strategies: status, generation), `validate` and `immutable`.
+
+pub mod defaults;
+pub mod metadata;
+pub mod mutate;
+pub mod pod;
+pub mod prepare;
+pub mod quota;
+pub mod service;
+pub mod validate;
+pub mod warn;
+pub mod workload;

@@ -1,0 +1,4 @@
+//! Patches as functions of values: JSON patch, merge patch, strategic merge patch. Pure.
+
+pub mod json;
+pub mod strategic;

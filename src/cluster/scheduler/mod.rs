@@ -1,0 +1,7 @@
+//! The scheduler of the embedded cluster: which node each pod gets, and why none does.
+
+pub mod filter;
+pub mod place;
+pub mod volumes;
+
+pub use place::run;

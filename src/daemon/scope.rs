@@ -1,0 +1,439 @@
+//! One repository: follows its branch, hands its apps what they are to run, and speaks about its revisions.
+
+use super::app::{AppTask, Said, Target, Wake};
+use super::board::{AppName, Board, DriftBoard, HealthBoard};
+use super::dispatch::Registry;
+use super::herald::Herald;
+use super::leader::lead;
+use super::vitals::Vitals;
+use crate::app::App;
+use crate::apply::lease::ScopeLease;
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::inventory::identity::scope_name;
+use crate::object::Problem;
+use crate::outcome::Ending;
+use crate::render::Tools;
+use crate::report::{ContextKind, State, Timings};
+use crate::scope::{Member, Neighbours};
+use crate::server::{Metrics, Readiness};
+use crate::source::{Cadence, Follower, Interval, Revision, Schedule, Watched};
+use crate::workspace::{Origin, Tip, members_on, policies_of};
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio_util::sync::CancellationToken;
+
+/// Where a scope gets its configuration from when the tree changes: `None` keeps what it has.
+pub type ReadConfig = Arc<dyn Fn(&Tip) -> Option<Result<Config, Vec<Problem>>> + Send + Sync>;
+
+/// What a scope is started with.
+pub struct ScopeTask {
+    /// The repository.
+    pub origin: Origin,
+    /// The configuration; the last good one.
+    pub config: Config,
+    /// How it changes with the tree.
+    pub read_config: ReadConfig,
+    /// Clusters by name, with the registry of each.
+    pub clusters: BTreeMap<String, (Engine, Registry)>,
+    /// Programs that rendering may run.
+    pub tools: Tools,
+    /// Numbers.
+    pub metrics: Arc<Metrics>,
+    /// What is not ready yet.
+    pub readiness: Readiness,
+    /// Its voice; silent until it leads.
+    pub herald: Herald,
+    /// Where reports wait.
+    pub outbox: PathBuf,
+    /// Ends it.
+    pub shutdown: CancellationToken,
+}
+
+/// A running app.
+struct Running {
+    to: UnboundedSender<Wake>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+/// Why a revision is handed to no app.
+struct Trouble {
+    problems: Vec<Problem>,
+    /// True if it may be over the next time: the cluster's, not the commit's.
+    passes: bool,
+}
+
+impl Trouble {
+    fn lasting(problems: Vec<Problem>) -> Self {
+        Self { problems, passes: false }
+    }
+
+    fn passing(problems: Vec<Problem>) -> Self {
+        Self { problems, passes: true }
+    }
+}
+
+#[derive(Default)]
+struct Mind {
+    head: Option<Revision>,
+    board: Board,
+    health: HealthBoard,
+    drift: DriftBoard,
+    apps: BTreeMap<AppName, Running>,
+    failures: u32,
+    looked: Option<Timestamp>,
+    /// Apps that were asked for a sync and want to know first where the branch is.
+    asking: Vec<AppName>,
+}
+
+impl ScopeTask {
+    /// Runs until shutdown, then waits for its apps to reach a safe point.
+    pub async fn run(mut self) {
+        let part = format!("repository {}", self.origin.repository.name);
+        self.readiness.not_ready(&part, "its branch was not read yet");
+        let (wake, mut woken) = tokio::sync::mpsc::channel::<()>(1);
+        let _follower = self.follow(&wake);
+        let (say, mut said) = unbounded_channel::<Said>();
+        let (mut leading, leaders) = self.lead();
+        let mut mind = Mind::default();
+        let cadence = self.cadence();
+        let mut term: Option<CancellationToken> = None;
+        loop {
+            let leads = *leading.borrow_and_update();
+            match (leads, &term) {
+                (true, None) => {
+                    term = Some(self.shutdown.child_token());
+                    self.herald = Herald::of(&self.config, &self.origin, &self.outbox).await;
+                }
+                (false, Some(ended)) => {
+                    // Somebody else's scope now: not one more write, not one more word.
+                    tracing::warn!("another daemon may lead this scope by now; standing by");
+                    ended.cancel();
+                    self.rest(&mut mind).await;
+                    while said.try_recv().is_ok() {}
+                    mind = Mind::default();
+                    self.herald = Herald::silent(&self.config.instance.name);
+                    term = None;
+                }
+                _ => {}
+            }
+            if let Some(term) = &term {
+                self.look(&mut mind, &say, term).await;
+                for app in std::mem::take(&mut mind.asking) {
+                    if let Some(running) = mind.apps.get(&app) {
+                        let _ = running.to.send(Wake::Asked);
+                    }
+                }
+                if mind.failures == 0 {
+                    self.readiness.ready(&part);
+                }
+            } else {
+                self.readiness.ready(&part);
+            }
+            let now = Timestamp::now();
+            let due = cadence.next(now, mind.looked, mind.failures, rand::random());
+            let pause = due.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
+            if !self.listen(&mut mind, &mut said, &mut woken, &mut leading, pause).await {
+                break;
+            }
+        }
+        self.rest(&mut mind).await;
+        while let Ok(last) = said.try_recv() {
+            self.take(&mut mind, last);
+        }
+        for leader in leaders {
+            let _ = leader.await;
+        }
+    }
+
+    /// Waits until every app is at a safe point.
+    async fn rest(&self, mind: &mut Mind) {
+        for (_, app) in std::mem::take(&mut mind.apps) {
+            drop(app.to);
+            let _ = app.task.await;
+        }
+    }
+
+    /// Takes in what apps say until it is time to look at the repository. False at shutdown.
+    async fn listen(
+        &self,
+        mind: &mut Mind,
+        said: &mut UnboundedReceiver<Said>,
+        woken: &mut tokio::sync::mpsc::Receiver<()>,
+        leading: &mut tokio::sync::watch::Receiver<bool>,
+        pause: Option<Duration>,
+    ) -> bool {
+        let timer = tokio::time::sleep(pause.unwrap_or(Duration::from_secs(3600)));
+        tokio::pin!(timer);
+        loop {
+            tokio::select! {
+                () = self.shutdown.cancelled() => return false,
+                Some(()) = woken.recv() => return true,
+                changed = leading.changed() => return changed.is_ok(),
+                () = &mut timer => {
+                    for app in mind.apps.values() {
+                        let _ = app.to.send(Wake::Recheck);
+                    }
+                    return true;
+                }
+                Some(word) = said.recv() => match word {
+                    Said::Asked(app) => {
+                        mind.asking.push(app);
+                        return true;
+                    }
+                    word => self.take(mind, word),
+                },
+            }
+        }
+    }
+
+    fn take(&self, mind: &mut Mind, word: Said) {
+        let Some(head) = mind.head.clone() else { return };
+        let herald = &self.herald;
+        match word {
+            Said::Ended(revision, outcome) => {
+                // Stopped work is final for nobody: a newer revision closes it, or the next start goes on with it.
+                if revision != head || outcome.ending == Ending::Superseded {
+                    return;
+                }
+                if mind.board.take(outcome) {
+                    let (state, text, timings) = mind.board.verdict();
+                    herald.say(ContextKind::Sync, &head, state, &text, timings);
+                    // Health is that of the newest revision: each one is told, though nothing changed.
+                    self.say_health(mind, &head);
+                }
+            }
+            Said::Again(revision) if revision == head => herald.begin_again(&head, "trying again"),
+            Said::Again(_) | Said::Asked(_) => {}
+            Said::Health(app, health) => {
+                mind.health.set(app, health);
+                self.say_health(mind, &head);
+            }
+            Said::Drift(app, text) => {
+                let (state, text) = mind.drift.found(app, text);
+                herald.say(ContextKind::Drift, &head, state, &text, Timings::default());
+            }
+            Said::Repaired(app, text) => {
+                if let Some((state, text)) = mind.drift.gone(&app, &text) {
+                    herald.say(ContextKind::Drift, &head, state, &text, Timings::default());
+                }
+            }
+        }
+    }
+
+    fn say_health(&self, mind: &Mind, head: &Revision) {
+        if let Some((state, text)) = mind.health.verdict() {
+            self.herald.say(ContextKind::Health, head, state, &text, Timings::default());
+        }
+    }
+
+    /// Looks where the branch is, and hands out what is new.
+    async fn look(&mut self, mind: &mut Mind, say: &UnboundedSender<Said>, term: &CancellationToken) {
+        let began = Instant::now();
+        let fetched = self.origin.fetch_head().await;
+        self.metrics.fetched(&self.origin.repository.name, fetched.is_ok(), began.elapsed());
+        mind.looked = Some(Timestamp::now());
+        let head = match fetched {
+            Ok(head) => head,
+            Err(problem) => {
+                mind.failures += 1;
+                tracing::error!(repository = self.origin.repository.name, %problem, "the repository cannot be read; what runs is left as it is");
+                self.readiness.not_ready(&format!("repository {}", self.origin.repository.name), &problem.message);
+                return;
+            }
+        };
+        if mind.head.as_ref() == Some(&head) && mind.failures == 0 {
+            return;
+        }
+        // Announced before anything else is done: whoever pushed sees that it was seen.
+        self.herald.announce(&head, "seen");
+        // A branch that was set back, or a cluster that did not answer: a new round on a revision that had ended.
+        let again = mind.head.is_some() && self.herald.last(ContextKind::Sync, &head).is_some_and(State::is_final);
+        mind.head = Some(head.clone());
+        match self.hand_out(mind, &head, began, again, (say, term)).await {
+            Ok(()) => mind.failures = 0,
+            Err(Trouble { problems, passes }) => {
+                let first = problems.first().map(ToString::to_string).unwrap_or_default();
+                tracing::error!(revision = head.short(7), "{first}");
+                mind.failures = if passes { mind.failures + 1 } else { 0 };
+                self.herald.say(ContextKind::Sync, &head, State::Error, &first, Timings::default());
+            }
+        }
+    }
+
+    async fn hand_out(
+        &mut self,
+        mind: &mut Mind,
+        head: &Revision,
+        seen: Instant,
+        again: bool,
+        (say, term): (&UnboundedSender<Said>, &CancellationToken),
+    ) -> Result<(), Trouble> {
+        let tip = self.origin.tip(head).await.map_err(|p| Trouble::lasting(vec![p]))?;
+        match (self.read_config)(&tip) {
+            Some(Ok(config)) => self.config = config,
+            Some(Err(problems)) => return Err(Trouble::lasting(problems)),
+            None => {}
+        }
+        // A file that lies in the repository may call it by another name, or by none.
+        let named = self.config.repositories.iter().find(|r| r.name == self.origin.repository.name);
+        if let Some(own) = named.or(self.config.repositories.first()) {
+            self.origin.repository = own.clone();
+        }
+        let apps = self.origin.apps(&self.config, &tip.tree).map_err(Trouble::lasting)?;
+        let policies = policies_of(&self.config, &tip.tree, &self.tools).await.map_err(Trouble::lasting)?;
+        let policies = Arc::new(policies);
+        let mut targets: Vec<Target> = Vec::new();
+        for (cluster, (engine, _)) in &self.clusters {
+            let here: Vec<App> = apps.iter().filter(|app| app.cluster == *cluster).cloned().collect();
+            let (members, neighbours) = self.scene(engine, here, &tip).await.map_err(Trouble::passing)?;
+            let neighbours = Arc::new(neighbours);
+            targets.extend(members.into_iter().map(|member| Target {
+                member,
+                revision: head.clone(),
+                seen,
+                policies: policies.clone(),
+                neighbours: neighbours.clone(),
+            }));
+        }
+        if again {
+            self.herald.begin_again(head, "once more");
+        }
+        let name = |t: &Target| (t.member.app.name.clone(), t.member.app.cluster.clone());
+        mind.board = Board::new(targets.iter().map(name));
+        self.stop_unwanted(mind, &targets);
+        if targets.is_empty() {
+            let text = "no app was found: no directory holds manifests, a kustomization.yaml or a Chart.yaml";
+            self.herald.say(ContextKind::Sync, head, State::Error, text, Timings::default());
+        }
+        for target in &targets {
+            mind.health.expect(name(target));
+        }
+        for target in targets {
+            let app = name(&target);
+            let running = match mind.apps.get(&app).filter(|running| !running.task.is_finished()) {
+                Some(running) => running,
+                None => {
+                    let Some(running) = self.start(&target, say, term) else { continue };
+                    {
+                        mind.apps.insert(app.clone(), running);
+                        &mind.apps[&app]
+                    }
+                }
+            };
+            let _ = running.to.send(Wake::Target(Box::new(target)));
+        }
+        Ok(())
+    }
+
+    /// The apps of one cluster, those that are gone from Git included, and what they want from each other.
+    async fn scene(
+        &self,
+        engine: &Engine,
+        apps: Vec<App>,
+        tip: &Tip,
+    ) -> Result<(Vec<Member>, Neighbours), Vec<Problem>> {
+        let key = engine.digest_key().await.map_err(|e| vec![e.problem()])?.to_vec();
+        members_on(engine, (&self.config, &self.origin, &self.tools), apps, tip, &key, false).await
+    }
+
+    fn start(&self, target: &Target, say: &UnboundedSender<Said>, term: &CancellationToken) -> Option<Running> {
+        let app = &target.member.app;
+        let (engine, registry) = self.clusters.get(&app.cluster)?;
+        let (to, wakes) = unbounded_channel();
+        registry.add(&app.identity.applyset_id(engine.parents.namespace()), to.clone());
+        let task = AppTask {
+            engine: engine.clone(),
+            origin: self.origin.clone(),
+            tools: self.tools.clone(),
+            metrics: self.metrics.clone(),
+            vitals: Vitals::default(),
+            scope: say.clone(),
+            shutdown: term.child_token(),
+        };
+        Some(Running { to, task: tokio::spawn(task.run(wakes)) })
+    }
+
+    /// Apps that are gone from Git and own nothing any more need no task.
+    fn stop_unwanted(&self, mind: &mut Mind, targets: &[Target]) {
+        let wanted =
+            |name: &AppName| targets.iter().any(|t| (&t.member.app.name, &t.member.app.cluster) == (&name.0, &name.1));
+        let gone: Vec<AppName> = mind.apps.keys().filter(|name| !wanted(name)).cloned().collect();
+        for name in gone {
+            mind.apps.remove(&name);
+            mind.health.set(name.clone(), None);
+            self.metrics.forget(&name.0, &name.1);
+            if let Some((engine, registry)) = self.clusters.get(&name.1) {
+                let identity = crate::inventory::Identity {
+                    instance: self.config.instance.name.clone(),
+                    repository: self.origin.identity.clone(),
+                    path_root: self.origin.repository.path.clone(),
+                    app: name.0.clone(),
+                };
+                registry.remove(&identity.applyset_id(engine.parents.namespace()));
+            }
+        }
+    }
+
+    fn follow(&self, wake: &tokio::sync::mpsc::Sender<()>) -> Option<Follower> {
+        let path = self.origin.mirror.local_path()?;
+        let wake = wake.clone();
+        let changed = move || {
+            let _ = wake.try_send(());
+        };
+        match Follower::start(path, Watched::Branches, changed) {
+            Ok(follower) => Some(follower),
+            Err(error) => {
+                tracing::warn!(%error, "the repository cannot be watched; it is looked at by interval");
+                None
+            }
+        }
+    }
+
+    fn cadence(&self) -> Cadence {
+        let repository = &self.origin.repository;
+        let schedule = repository.schedule.as_ref();
+        Cadence {
+            interval: Interval::new(repository.interval).ok(),
+            schedule: schedule.and_then(|s| Schedule::parse(&s.cron, Some(&s.time_zone)).ok()),
+        }
+    }
+
+    /// Leads on every cluster of the scope, or on none.
+    fn lead(&self) -> (tokio::sync::watch::Receiver<bool>, Vec<tokio::task::JoinHandle<()>>) {
+        let scope = scope_name(&self.config.instance.name, &self.origin.identity, &self.origin.repository.path);
+        let (all, told) = tokio::sync::watch::channel(false);
+        let mut tasks = Vec::new();
+        let mut each = Vec::new();
+        for (engine, _) in self.clusters.values() {
+            let lease = ScopeLease::new(engine.client.clone(), &engine.parents, &scope);
+            let (ours, task) = lead(lease, self.shutdown.clone());
+            each.push(ours);
+            tasks.push(task);
+        }
+        let shutdown = self.shutdown.clone();
+        tasks.push(tokio::spawn(async move {
+            loop {
+                let ours = !each.is_empty() && each.iter().all(|one| *one.borrow());
+                all.send_if_modified(|known| std::mem::replace(known, ours) != ours);
+                let changes = each.iter_mut().map(|one| Box::pin(one.changed()));
+                if each_is_empty(&changes) {
+                    return;
+                }
+                tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    (changed, ..) = futures::future::select_all(changes) => if changed.is_err() { return },
+                }
+            }
+        }));
+        (told, tasks)
+    }
+}
+
+fn each_is_empty<T>(changes: &impl ExactSizeIterator<Item = T>) -> bool {
+    changes.len() == 0
+}

@@ -1,0 +1,116 @@
+//! The parent's content.
+
+use crate::object::{Digest, ObjectRef};
+use serde::{Deserialize, Serialize};
+
+/// Whose app this is. Two apps that differ in any of these share nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Identity {
+    /// Instance name, `driftless` by default.
+    pub instance: String,
+    /// Repository, as configured (credentials removed).
+    pub repository: String,
+    /// Path root of the scope inside the repository; empty for the root.
+    pub path_root: String,
+    /// App name.
+    pub app: String,
+}
+
+/// One object of the inventory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// The object.
+    pub object: ObjectRef,
+    /// Its uid as last seen; `None` while it was announced but not yet written (write-ahead).
+    pub uid: Option<String>,
+    /// Digest of the desired object at the last write (keyed for a Secret).
+    pub desired: Option<Digest>,
+    /// Digest of our owned fields as the server answered them at the last write (keyed for a Secret).
+    pub owned: Option<Digest>,
+}
+
+/// A revision's content that must not be applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// The revision that was bad, or that a person held.
+    pub revision: String,
+    /// Rendered digest that is held: another digest lifts the hold.
+    pub digest: Option<Digest>,
+    /// Why.
+    pub reason: String,
+    /// RFC 3339 time.
+    pub since: String,
+}
+
+/// One sync in the history, newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncRecord {
+    /// Revision.
+    pub revision: String,
+    /// Rendered digest.
+    pub digest: Digest,
+    /// RFC 3339 start.
+    pub started: String,
+    /// RFC 3339 end; `None` while it runs.
+    pub finished: Option<String>,
+    /// `applied`, `failed`, `superseded`, `rolled-back`.
+    pub outcome: String,
+    /// For a person.
+    pub message: String,
+    /// True once the app was healthy at this content.
+    pub healthy: bool,
+}
+
+/// Everything the parent holds, without the lock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parent {
+    /// Whose it is.
+    pub identity: Identity,
+    /// Default namespace of the app.
+    pub namespace: String,
+    /// Members.
+    pub members: Vec<Member>,
+    /// Digest of what was last applied in whole.
+    pub digest: Option<Digest>,
+    /// Revision last applied in whole.
+    pub revision: Option<String>,
+    /// Hold, if any.
+    pub hold: Option<Hold>,
+    /// True while a person has suspended the app.
+    pub suspended: bool,
+    /// Last 10 syncs, newest first.
+    pub syncs: Vec<SyncRecord>,
+    /// Approved prunes: revision and the exact set of uids.
+    pub approvals: Vec<Approval>,
+}
+
+/// A person's approval of one prune.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    /// Revision it was given for.
+    pub revision: String,
+    /// Exactly these objects by uid, sorted.
+    pub uids: Vec<String>,
+}
+
+impl Parent {
+    /// A parent that owns nothing yet.
+    pub fn new(identity: Identity, namespace: &str) -> Self {
+        Self {
+            identity,
+            namespace: namespace.to_owned(),
+            members: Vec::new(),
+            digest: None,
+            revision: None,
+            hold: None,
+            suspended: false,
+            syncs: Vec::new(),
+            approvals: Vec::new(),
+        }
+    }
+
+    /// The newest content that was healthy.
+    pub fn last_healthy(&self) -> Option<&SyncRecord> {
+        self.syncs.iter().find(|sync| sync.healthy)
+    }
+}

@@ -1,0 +1,231 @@
+//! What a sync came to: in the JSON that scripts read, in the words of a commit status, and as one ending that exit codes
+//! and states follow from. Pure.
+
+use crate::app::App;
+use crate::apply::executor::{Carried, Stop};
+use crate::apply::machine::StepState;
+use crate::health::Health;
+use crate::health::wait::HealthReport;
+use crate::object::Problem;
+use crate::plan::Planned;
+use crate::plan::change::{Action, AppPlan};
+use crate::reconcile::{Halt, Synced};
+use crate::report::State;
+use crate::report::status_report::SyncState;
+use crate::report::sync_report::{AppSync, Outcome, SyncedChange};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// How a sync ended, from best to worst in the precedence of exit codes (1 before 4 before 3 before 0).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ending {
+    /// In sync, and healthy as far as was waited for.
+    #[default]
+    Done,
+    /// Applied, and not healthy in time.
+    Unhealthy,
+    /// Refused: policy, guard, hold, another app's object.
+    Refused,
+    /// An error.
+    Failed,
+    /// Stopped: a newer revision took over, or the process ends.
+    Superseded,
+}
+
+impl Ending {
+    /// The state of a commit status.
+    pub fn state(self) -> State {
+        match self {
+            Self::Done => State::Success,
+            Self::Unhealthy | Self::Refused => State::Failure,
+            Self::Failed => State::Error,
+            Self::Superseded => State::Superseded,
+        }
+    }
+}
+
+/// How a sync ended.
+pub fn ending(synced: &Synced) -> Ending {
+    match &synced.halt {
+        Some(Halt::Failed(_)) => return Ending::Failed,
+        Some(Halt::Denied(_) | Halt::Refused(_) | Halt::Held(_) | Halt::Suspended) => return Ending::Refused,
+        None => {}
+    }
+    if synced.is_cancelled() {
+        return Ending::Superseded;
+    }
+    if let Some(carried) = synced.carried.as_ref().filter(|c| !c.is_complete()) {
+        return match (&carried.stopped, carried.failure()) {
+            (Some(Stop::NotHealthy(_)), None) => Ending::Unhealthy,
+            _ => Ending::Failed,
+        };
+    }
+    let planned = synced.planned.as_ref();
+    if planned.is_some_and(|p| !p.problems.is_empty()) {
+        return Ending::Failed;
+    }
+    if planned.is_some_and(|p| !p.refusals.is_empty()) {
+        return Ending::Refused;
+    }
+    match &synced.health {
+        Some(health) if !health.is_healthy() => Ending::Unhealthy,
+        _ => Ending::Done,
+    }
+}
+
+/// One line for a person: what happened, or what is wrong and what to do.
+pub fn message(app: &App, synced: &Synced) -> String {
+    match &synced.halt {
+        Some(Halt::Failed(problems) | Halt::Refused(problems)) => return first_of(problems),
+        Some(Halt::Denied(findings)) => {
+            let refusals: Vec<_> = findings.iter().filter(|f| f.action == "deny").collect();
+            let more = if refusals.len() > 1 { format!(" (and {} more)", refusals.len() - 1) } else { String::new() };
+            return refusals.first().map_or_else(String::new, |f| {
+                format!("refused by policy {}: {}:{}: {}: {}{more}", f.policy, f.file, f.line, f.object, f.message)
+            });
+        }
+        Some(Halt::Held(why)) => return format!("{why}; push a fix, or `driftless resume {}`", app.name),
+        Some(Halt::Suspended) => return format!("suspended; `driftless resume {}` syncs it again", app.name),
+        None => {}
+    }
+    if let Some(carried) = synced.carried.as_ref().filter(|c| !c.is_complete()) {
+        return unfinished(carried);
+    }
+    if let Some(planned) = &synced.planned {
+        if let Some(found) = planned.problems.first() {
+            return found.problem.to_string();
+        }
+        if let Some(refusal) = planned.refusals.first() {
+            let problem = refusal.problem(&app.name);
+            return format!("{problem}; {}", problem.hint.clone().unwrap_or_default());
+        }
+    }
+    match &synced.health {
+        Some(health) if !health.is_healthy() => health.message(),
+        _ => String::new(),
+    }
+}
+
+fn unfinished(carried: &Carried) -> String {
+    let written = carried.results.iter().filter(|r| r.state == StepState::Written).count();
+    let steps = carried.results.len();
+    match (carried.failure(), &carried.stopped) {
+        (Some(problem), _) => format!("{problem} ({written} of {steps} steps were carried out before)"),
+        (None, Some(Stop::NotHealthy(why))) => why.clone(),
+        (None, Some(Stop::LockLost(why))) => format!("the app's lock was lost: {why}"),
+        _ => format!("stopped after {written} of {steps} steps"),
+    }
+}
+
+fn first_of(problems: &[Problem]) -> String {
+    let more = if problems.len() > 1 { format!(" (and {} more)", problems.len() - 1) } else { String::new() };
+    problems.first().map_or_else(String::new, |p| format!("{p}{more}"))
+}
+
+/// The first problem, as JSON shows it.
+pub fn error(app: &App, synced: &Synced) -> Option<Problem> {
+    match &synced.halt {
+        Some(Halt::Failed(problems) | Halt::Refused(problems)) => return problems.first().cloned(),
+        Some(Halt::Denied(findings)) => {
+            return findings.iter().find(|f| f.action == "deny").map(|f| {
+                Problem::new("PolicyDenied", format!("policy {}: {}", f.policy, f.message))
+                    .at(&f.file, f.line)
+                    .about(f.object.clone())
+                    .hint("change the manifest; policies are the owner's")
+            });
+        }
+        Some(Halt::Held(_)) => return Some(Problem::new("Held", message(app, synced))),
+        Some(Halt::Suspended) => return Some(Problem::new("Suspended", message(app, synced))),
+        None => {}
+    }
+    if let Some(carried) = &synced.carried
+        && !carried.is_complete()
+    {
+        return match carried.failure() {
+            Some(problem) => Some(problem.clone()),
+            None => Some(Problem::new("Stopped", unfinished(carried))),
+        };
+    }
+    let planned = synced.planned.as_ref()?;
+    let refused = planned.refusals.first().map(|refusal| refusal.problem(&app.name));
+    planned.problems.first().map(|found| found.problem.clone()).or(refused)
+}
+
+/// The JSON of one app's sync.
+pub fn report(app: &App, synced: &Synced) -> AppSync {
+    let policy = match (&synced.planned, &synced.halt) {
+        (_, Some(Halt::Denied(findings))) => findings.clone(),
+        (Some(planned), _) => planned.plan.policy.clone(),
+        _ => Vec::new(),
+    };
+    AppSync {
+        name: app.name.clone(),
+        cluster: app.cluster.clone(),
+        error: error(app, synced),
+        changes: all_changes(synced),
+        unchanged: synced.planned.as_ref().map_or(0, |p| p.plan.unchanged),
+        policy,
+        sync: sync_state(synced),
+        health: synced.health.as_ref().map_or(Health::Unknown, HealthReport::gating),
+        message: message(app, synced),
+    }
+}
+
+/// Where the app stands against Git after the sync.
+pub fn sync_state(synced: &Synced) -> SyncState {
+    match (&synced.halt, ending(synced)) {
+        (Some(Halt::Held(_)), _) => SyncState::Held,
+        (Some(Halt::Suspended), _) => SyncState::Suspended,
+        (_, Ending::Failed) => SyncState::Failed,
+        (_, Ending::Refused | Ending::Superseded) => SyncState::OutOfSync,
+        (_, Ending::Unhealthy) if !synced.is_applied() => SyncState::OutOfSync,
+        (_, Ending::Done | Ending::Unhealthy) => SyncState::Synced,
+    }
+}
+
+/// Changes of plans that met a conflict count as far as they were applied; what is left is in the last plan.
+fn all_changes(synced: &Synced) -> Vec<SyncedChange> {
+    let earlier = synced.earlier.iter().flat_map(|(planned, carried)| changes(planned, Some(carried), ""));
+    let earlier = earlier.filter(|change| change.outcome == Outcome::Applied);
+    let halted = match &synced.halt {
+        Some(_) => "not tried: nothing of the app is written".to_owned(),
+        None => String::new(),
+    };
+    let last = synced.planned.iter().flat_map(|planned| changes(planned, synced.carried.as_ref(), &halted));
+    earlier.chain(last).collect()
+}
+
+fn changes(planned: &Planned, carried: Option<&Carried>, halted: &str) -> Vec<SyncedChange> {
+    let AppPlan { changes, .. } = &planned.plan;
+    let empty = Vec::new();
+    let results = carried.map_or(&empty, |c| &c.results);
+    let mut out = Vec::with_capacity(changes.len());
+    for (index, change) in changes.iter().enumerate() {
+        let steps = planned.graph.steps.iter().zip(results).filter(|(step, _)| step.change == Some(index));
+        let (mut outcome, mut message, mut took, mut any) = (Outcome::Applied, String::new(), Duration::ZERO, false);
+        for (_, result) in steps {
+            any = true;
+            took += result.took;
+            match &result.state {
+                StepState::Written => {}
+                StepState::Failed(problem) => (outcome, message) = (Outcome::Failed, problem.message.clone()),
+                StepState::Skipped(why) if outcome == Outcome::Applied => {
+                    (outcome, message) = (Outcome::Skipped, why.clone());
+                }
+                _ => {}
+            }
+        }
+        if !any {
+            outcome = Outcome::Skipped;
+            message = match planned.withheld.as_ref().filter(|_| change.actions.contains(&Action::Prune)) {
+                Some(why) => why.clone(),
+                None if change.actions == [Action::None] => change.why.clone(),
+                None => halted.to_owned(),
+            };
+        }
+        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        out.push(SyncedChange { change: change.clone(), outcome, message, took_ms });
+    }
+    out
+}

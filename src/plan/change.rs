@@ -1,0 +1,109 @@
+//! A plan as data, in the shape that `-o json` prints.
+
+use crate::object::{ObjectRef, Problem, Source};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// What is done to one object. A change has several, in the order they are carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// It does not exist yet.
+    Create,
+    /// It exists and becomes ours.
+    Adopt,
+    /// Fields change; no pod restarts, no count changes.
+    Update,
+    /// An immutable field changes and replacement is allowed: deleted and created.
+    Replace,
+    /// `spec.replicas` changes.
+    Scale,
+    /// A pod template changes: pods restart.
+    Rollout,
+    /// It is no longer in Git: deleted.
+    Prune,
+    /// Nothing.
+    None,
+}
+
+/// One field that changes. An unset side is absent. Values of a Secret are keyed digests, never plain.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FieldChange {
+    /// `.spec.template.spec.containers[name="main"].image`
+    pub path: String,
+    /// Live value.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub from: Option<Value>,
+    /// Desired value.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub to: Option<Value>,
+}
+
+/// One object's change.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// Which object.
+    pub object: ObjectRef,
+    /// What is done, in order.
+    pub actions: Vec<Action>,
+    /// True if pods restart because of it.
+    pub restarts: bool,
+    /// Why, for a person: `not in the cluster yet`, `image changes`, `no longer in Git`.
+    pub why: String,
+    /// Where in the repository it comes from; null for a prune.
+    pub source: Option<Source>,
+    /// Explicit wave, 0 by default.
+    pub wave: i32,
+    /// What must be healthy (or gone) first, among this plan's changes.
+    pub waits_for: Vec<ObjectRef>,
+    /// Field by field.
+    pub fields: Vec<FieldChange>,
+}
+
+/// A policy finding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyFinding {
+    /// Name of the policy.
+    pub policy: String,
+    /// `deny`, `warn` or `audit`.
+    pub action: String,
+    /// What it says.
+    pub message: String,
+    /// The object.
+    pub object: ObjectRef,
+    /// File in the repository.
+    pub file: String,
+    /// Line in it.
+    pub line: u32,
+}
+
+/// One app's plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AppPlan {
+    /// App name.
+    pub name: String,
+    /// Cluster name.
+    pub cluster: String,
+    /// Why there is no plan.
+    pub error: Option<Problem>,
+    /// Changes in the order they are carried out.
+    pub changes: Vec<Change>,
+    /// How many objects need nothing.
+    pub unchanged: usize,
+    /// Policy findings.
+    pub policy: Vec<PolicyFinding>,
+}
+
+/// The whole answer of `driftless plan -o json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlanReport {
+    /// Revision planned.
+    pub revision: Option<String>,
+    /// One entry per app.
+    pub apps: Vec<AppPlan>,
+    /// How many objects per action over all apps.
+    pub summary: BTreeMap<Action, usize>,
+    /// An error that is no single app's.
+    pub error: Option<Problem>,
+}

@@ -1,0 +1,166 @@
+//! The CEL environment that policies are compiled and run in: CEL's standard library, the extensions that Kubernetes
+//! enables, and Kubernetes' own libraries (k8s.io/apiserver/pkg/cel/environment/base.go).
+//!
+//! The tables below say which functions exist. A call of anything else is refused when the policy is loaded: at run
+//! time it would only be an error on the path that happens to reach it.
+
+use super::library;
+use cel::{DeclarationError, Env, extensions};
+use std::sync::{Arc, LazyLock};
+
+/// Functions called by name, namespaced ones included.
+pub(super) const GLOBAL_FUNCTIONS: &[&str] = &[
+    "bool",
+    "bytes",
+    "cidr",
+    "double",
+    "duration",
+    "dyn",
+    "int",
+    "ip",
+    "ip.isCanonical",
+    "isCIDR",
+    "isIP",
+    "isQuantity",
+    "isURL",
+    "lists.range",
+    "matches",
+    "optional.none",
+    "optional.of",
+    "optional.ofNonZeroValue",
+    "quantity",
+    "sets.contains",
+    "sets.equivalent",
+    "sets.intersects",
+    "sign",
+    "size",
+    "string",
+    "strings.quote",
+    "timestamp",
+    "type",
+    "uint",
+    "url",
+];
+
+/// Functions called on a value.
+pub(super) const MEMBER_FUNCTIONS: &[&str] = &[
+    // strings
+    "charAt",
+    "contains",
+    "endsWith",
+    "find",
+    "findAll",
+    "format",
+    "indexOf",
+    "join",
+    "lastIndexOf",
+    "lowerAscii",
+    "matches",
+    "replace",
+    "reverse",
+    "size",
+    "split",
+    "startsWith",
+    "substring",
+    "trim",
+    "upperAscii",
+    // lists
+    "@sortByAssociatedKeys",
+    "distinct",
+    "flatten",
+    "isSorted",
+    "max",
+    "min",
+    "slice",
+    "sort",
+    "sum",
+    // optionals
+    "hasValue",
+    "or",
+    "orValue",
+    "value",
+    // quantities
+    "add",
+    "asApproximateFloat",
+    "asInteger",
+    "compareTo",
+    "isGreaterThan",
+    "isInteger",
+    "isLessThan",
+    "sub",
+    // urls
+    "getEscapedPath",
+    "getHost",
+    "getHostname",
+    "getPort",
+    "getQuery",
+    "getScheme",
+    // addresses
+    "containsCIDR",
+    "containsIP",
+    "family",
+    "ip",
+    "isGlobalUnicast",
+    "isLinkLocalMulticast",
+    "isLinkLocalUnicast",
+    "isLoopback",
+    "isUnspecified",
+    "masked",
+    "prefixLength",
+    // time
+    "getDate",
+    "getDayOfMonth",
+    "getDayOfWeek",
+    "getDayOfYear",
+    "getFullYear",
+    "getHours",
+    "getMilliseconds",
+    "getMinutes",
+    "getMonth",
+    "getSeconds",
+];
+
+/// Names of types that an expression may mention: `type(x) == string`.
+pub(super) const TYPE_NAMES: &[&str] = &[
+    "bool",
+    "bytes",
+    "double",
+    "google",
+    "int",
+    "list",
+    "map",
+    "null_type",
+    "optional_type",
+    "string",
+    "type",
+    "uint",
+];
+
+/// The shared environment. Building it registers the same functions every time, so that a failure (two libraries with
+/// one signature) is a defect that the tests of this module would show; the environment is then absent and no policy
+/// loads.
+pub(super) fn environment() -> Option<Arc<Env>> {
+    static ENVIRONMENT: LazyLock<Option<Arc<Env>>> = LazyLock::new(|| build().ok().map(Arc::new));
+    ENVIRONMENT.clone()
+}
+
+fn build() -> Result<Env, DeclarationError> {
+    let mut env = Env::stdlib();
+    env.add_extension(extensions::strings)?;
+    env.add_extension(extensions::lists)?;
+    library::lists::register(&mut env)?;
+    library::regex::register(&mut env)?;
+    library::sets::register(&mut env)?;
+    library::quantity::register(&mut env)?;
+    library::url::register(&mut env)?;
+    library::net::register(&mut env)?;
+    Ok(env)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn builds() {
+        assert!(super::build().is_ok());
+    }
+}

@@ -1,0 +1,325 @@
+//! Policies against rendered objects.
+
+use super::resources::Facts;
+use super::review::{Effect, Judgement, Request, Subject, Verdict};
+use super::set::{Policy, PolicySet};
+use super::worker::{Job, TIME_LIMIT, judge_all};
+use crate::object::{Desired, Gvk, Manifest};
+use crate::plan::change::PolicyFinding;
+use std::sync::Arc;
+
+/// What every policy says about every object it concerns, in the order of the objects, then of the policies.
+///
+/// Objects are judged as if they were created (`request.operation` is `CREATE`, `oldObject` null): a rule for `UPDATE`
+/// only compares with a live object, and is the API server's to judge.
+pub fn evaluate(policies: &PolicySet, objects: &[Desired], facts: &Facts) -> Vec<PolicyFinding> {
+    let asked: Vec<Asked<'_>> = objects.iter().map(|object| Asked::new(object, facts)).collect();
+    let requests: Vec<Request<'_>> = asked.iter().map(|asked| asked.request(facts)).collect();
+    let verdicts = policies.judge(&requests);
+    let mut findings = Vec::new();
+    for (object, verdicts) in objects.iter().zip(verdicts) {
+        findings.extend(verdicts.into_iter().map(|verdict| PolicyFinding {
+            policy: verdict.policy,
+            action: verdict.effect.as_str().to_owned(),
+            message: verdict.message,
+            object: object.object_ref(),
+            file: object.source.file.clone(),
+            line: object.source.line,
+        }));
+    }
+    findings
+}
+
+/// An object with the texts that a request borrows.
+struct Asked<'a> {
+    object: &'a Desired,
+    gvk: Gvk,
+    resource: String,
+    namespace: Option<&'a str>,
+}
+
+impl<'a> Asked<'a> {
+    fn new(object: &'a Desired, facts: &Facts) -> Self {
+        let gvk = object.gvk();
+        let resource = facts.resource(&gvk.gk(), object.namespace().is_some());
+        let namespace = if resource.namespaced { Some(object.namespace().unwrap_or("default")) } else { None };
+        Self { object, gvk, resource: resource.plural, namespace }
+    }
+
+    fn request<'s>(&'s self, facts: &'s Facts) -> Request<'s> {
+        Request {
+            operation: "CREATE",
+            group: &self.gvk.group,
+            version: &self.gvk.version,
+            kind: &self.gvk.kind,
+            resource: &self.resource,
+            subresource: "",
+            name: self.object.name(),
+            namespace: self.namespace,
+            object: Some(&self.object.object),
+            old_object: None,
+            namespace_labels: self.namespace.and_then(|namespace| facts.namespaces.get(namespace)),
+            user: None,
+        }
+    }
+}
+
+impl PolicySet {
+    /// What the policies say about one request.
+    pub fn review(&self, request: &Request<'_>) -> Vec<Verdict> {
+        self.judge(std::slice::from_ref(request)).pop().unwrap_or_default()
+    }
+
+    /// What the policies say about each request.
+    fn judge(&self, requests: &[Request<'_>]) -> Vec<Vec<Verdict>> {
+        let mut verdicts: Vec<Vec<Verdict>> = requests.iter().map(|_| Vec::new()).collect();
+        let mut jobs = Vec::new();
+        let mut owners: Vec<(usize, Effect)> = Vec::new();
+        for (position, request) in requests.iter().enumerate() {
+            let concerned: Vec<(usize, &Arc<Policy>, Effect)> = self
+                .policies
+                .iter()
+                .enumerate()
+                .filter_map(|(index, policy)| Some((index, policy, policy.effect_on(request)?)))
+                .collect();
+            if concerned.is_empty() {
+                continue;
+            }
+            match Subject::of(request).map(Arc::new) {
+                Ok(subject) => {
+                    for (index, policy, effect) in concerned {
+                        jobs.push(Job { policy: Arc::clone(policy), index, subject: Arc::clone(&subject) });
+                        owners.push((position, effect));
+                    }
+                }
+                Err(too_large) => {
+                    let out = verdicts.get_mut(position);
+                    let told = concerned.into_iter().flat_map(|(_, policy, effect)| {
+                        Judgement::failed(too_large.to_string()).verdicts(policy, effect)
+                    });
+                    if let Some(out) = out {
+                        out.extend(told);
+                    }
+                }
+            }
+        }
+        let policies: Vec<Arc<Policy>> = jobs.iter().map(|job| Arc::clone(&job.policy)).collect();
+        let judged = judge_all(jobs, TIME_LIMIT);
+        for ((judgement, policy), (position, effect)) in judged.into_iter().zip(policies).zip(owners) {
+            if let Some(out) = verdicts.get_mut(position) {
+                out.extend(judgement.verdicts(&policy, effect));
+            }
+        }
+        verdicts
+    }
+}
+
+impl Policy {
+    /// The strongest action among the bindings that concern a request; `None` if the policy does not judge it.
+    fn effect_on(&self, request: &Request<'_>) -> Option<Effect> {
+        if !self.constraints.concerns(request, true) {
+            return None;
+        }
+        self.bindings
+            .iter()
+            .filter(|binding| binding.resources.as_ref().is_none_or(|resources| resources.concerns(request, false)))
+            .map(|binding| binding.action)
+            .max()
+            .map(Effect::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::Source;
+    use crate::policy::{Denied, admit};
+    use serde_json::{Value, json};
+    use std::path::Path;
+
+    fn at(object: Value) -> Desired {
+        Desired { object, source: Source { file: "app/a.yaml".into(), line: 7 } }
+    }
+
+    fn set(spec: &Value, action: &str) -> PolicySet {
+        let mut full = json!({"matchConstraints": {"resourceRules": [{"apiGroups": ["*"], "apiVersions": ["*"],
+            "operations": ["CREATE"], "resources": ["*"]}]}});
+        full.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        let api = "admissionregistration.k8s.io/v1";
+        PolicySet::load(&[
+            at(json!({"apiVersion": api, "kind": "ValidatingAdmissionPolicy", "metadata": {"name": "p"}, "spec": full})),
+            at(json!({"apiVersion": api, "kind": "ValidatingAdmissionPolicyBinding", "metadata": {"name": "b"},
+                "spec": {"policyName": "p", "validationActions": [action]}})),
+        ])
+        .unwrap()
+    }
+
+    fn config_map() -> Desired {
+        at(
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": "shop", "labels": {"a": "b"}}, "data": {"k": "v"}}),
+        )
+    }
+
+    fn told(spec: &Value, object: &Desired) -> Vec<(String, String)> {
+        evaluate(&set(spec, "Deny"), std::slice::from_ref(object), &Facts::default())
+            .into_iter()
+            .map(|finding| (finding.action, finding.message))
+            .collect()
+    }
+
+    fn one(action: &str, message: &str) -> Vec<(String, String)> {
+        vec![(action.to_owned(), message.to_owned())]
+    }
+
+    #[test]
+    fn messages() {
+        let object = config_map();
+        for (validation, message) in [
+            (json!({"expression": "false", "message": "no"}), "no"),
+            (json!({"expression": "object.data.k == 'x'"}), "failed expression: object.data.k == 'x'"),
+            (json!({"expression": "false", "message": "no", "messageExpression": "'k is ' + object.data.k"}), "k is v"),
+            (json!({"expression": "false", "message": "no", "messageExpression": "object.data.missing"}), "no"),
+            (json!({"expression": "false", "message": "no", "messageExpression": "'a\\nb'"}), "no"),
+            (json!({"expression": "object.missing == 1"}), "the policy could not be evaluated: no such key: missing"),
+            (
+                json!({"expression": "object.data.k"}),
+                "the policy could not be evaluated: the result is a string, not a bool",
+            ),
+        ] {
+            assert_eq!(told(&json!({"validations": [validation]}), &object), one("deny", message), "{validation}");
+        }
+    }
+
+    #[test]
+    fn environment_of_expressions() {
+        for expression in [
+            "request.operation == 'CREATE' && request.name == 'c' && request.namespace == 'shop' && request.kind.kind == 'ConfigMap'",
+            "request.resource.resource == 'configmaps' && oldObject == null && params == null && request.dryRun == false",
+            "namespaceObject.metadata.labels['kubernetes.io/metadata.name'] == 'shop' && namespaceObject.metadata.name == 'shop'",
+            "variables.two == 2 && variables.one == 1 && [1].all(variables, variables == 1)",
+            "true || variables.broken == 1",
+        ] {
+            let spec = json!({"validations": [{"expression": expression}], "variables": [{"name": "one", "expression": "1"},
+                {"name": "two", "expression": "variables.one + 1"}, {"name": "broken", "expression": "object.nope"}]});
+            assert_eq!(told(&spec, &config_map()), vec![], "{expression}");
+        }
+        let spec = json!({"validations": [{"expression": "variables.b == 1"}], "variables": [{"name": "b", "expression": "object.nope"}]});
+        assert_eq!(told(&spec, &config_map()), one("deny", "the policy could not be evaluated: no such key: nope"));
+    }
+
+    #[test]
+    fn conditions_and_failure_policy() {
+        let object = config_map();
+        let spec = |condition: &str, failure: &str| {
+            json!({"validations": [{"expression": "false", "message": "no"}], "failurePolicy": failure,
+            "matchConditions": [{"name": "m", "expression": condition}]})
+        };
+        assert_eq!(told(&spec("true", "Fail"), &object), one("deny", "no"));
+        assert_eq!(told(&spec("false", "Fail"), &object), vec![]);
+        assert_eq!(
+            told(&spec("object.nope == 1", "Fail"), &object),
+            one("deny", "the policy could not be evaluated: match condition m: no such key: nope")
+        );
+        assert_eq!(
+            told(&spec("object.nope == 1", "Ignore"), &object),
+            one(
+                "audit",
+                "the policy could not be evaluated: match condition m: no such key: nope; failurePolicy is Ignore"
+            )
+        );
+        let notes = json!({"auditAnnotations": [{"key": "who", "valueExpression": "object.metadata.name"}, {"key": "no", "valueExpression": "''"}]});
+        assert_eq!(told(&notes, &object), one("audit", "who: c"));
+    }
+
+    #[test]
+    fn warnings_admit_and_refusals_do_not() {
+        let spec = json!({"validations": [{"expression": "false", "message": "no"}]});
+        let admitted = admit(vec![config_map()], &set(&spec, "Warn"), &Facts::default()).unwrap();
+        assert_eq!((admitted.objects().len(), admitted.findings()[0].action.as_str()), (1, "warn"));
+        let denied = admit(vec![config_map(), config_map()], &set(&spec, "Deny"), &Facts::default()).unwrap_err();
+        assert_eq!(denied.to_string(), "refused by policy p: ConfigMap shop/c: no (and 1 more)");
+        let problem = crate::object::Problem::from(Denied { findings: denied.findings });
+        assert_eq!((problem.file.as_deref(), problem.line), (Some("app/a.yaml"), Some(7)));
+    }
+
+    #[test]
+    fn values_of_a_secret_are_not_told() {
+        let secret = at(
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"k": "aHVudGVyMg=="}, "stringData": {"t": "hunter2"}}),
+        );
+        let spec = json!({"validations": [
+            {"expression": "object.stringData.t == 'x'", "messageExpression": "'it is ' + object.stringData.t + variables.v"},
+            {"expression": "sign(quantity(object.stringData.t)) == 1"},
+            {"expression": "object.stringData.t < 5"},
+            {"expression": "object.stringData[object.stringData.t] == ''"}],
+            "variables": [{"name": "v", "expression": "object.data.k"}],
+            "auditAnnotations": [{"key": "a", "valueExpression": "object.stringData.t"}]});
+        let found = told(&spec, &secret);
+        assert_eq!(found.len(), 5, "{found:?}");
+        let text = format!("{found:?}");
+        assert!(!text.contains("hunter2") && !text.contains("aHVudGVyMg"), "{text}");
+    }
+
+    #[test]
+    fn what_takes_too_long_or_is_too_large_is_refused() {
+        let slow = set(
+            &json!({"validations": [{"expression":
+            "object.l.all(a, object.l.all(b, object.l.all(c, object.l.all(d, a + b + c + d >= 0))))"}]}),
+            "Deny",
+        );
+        let object = json!({"l": (0..2000).collect::<Vec<_>>()});
+        let request = Request { operation: "CREATE", object: Some(&object), ..Request::default() };
+        let subject = Arc::new(Subject::of(&request).unwrap());
+        let quick = set(&json!({"validations": [{"expression": "true"}]}), "Deny");
+        let job =
+            |set: &PolicySet, index| Job { policy: Arc::clone(&set.policies[0]), index, subject: Arc::clone(&subject) };
+        let jobs = vec![job(&quick, 0), job(&slow, 1), job(&quick, 0), job(&slow, 1), job(&quick, 0)];
+        let judged = judge_all(jobs, std::time::Duration::from_millis(200));
+        let failed: Vec<bool> = judged.iter().map(|judgement| !judgement.errors.is_empty()).collect();
+        assert_eq!(failed, [false, true, false, true, false]);
+        assert!(judged[3].errors[0].contains("given up on another object"));
+
+        let huge =
+            at(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "l": vec![0; 20_001]}));
+        let found = told(&json!({"validations": [{"expression": "true"}]}), &huge);
+        assert!(found[0].0 == "deny" && found[0].1.contains("20000 elements"), "{found:?}");
+    }
+
+    #[test]
+    fn what_a_policy_does_not_concern_passes() {
+        let found = evaluate(&PolicySet::builtin(), &[config_map()], &Facts::default());
+        assert_eq!(found, vec![]);
+    }
+
+    /// `policies/NAME/testdata/CASE.yaml` and what the policy says of it in `CASE.expected`, a line per finding.
+    #[test]
+    fn testdata_of_the_policies() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
+        let entries = |dir: &Path| -> Vec<_> {
+            let mut all: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+            all.sort();
+            all
+        };
+        let mut cases = Vec::new();
+        for policy in entries(&root) {
+            let name = policy.file_name().unwrap().to_str().unwrap().to_owned();
+            let inputs = entries(&policy.join("testdata"));
+            for input in inputs.into_iter().filter(|path| path.extension().is_some_and(|ext| ext == "yaml")) {
+                let text = std::fs::read_to_string(&input).unwrap();
+                let objects: Vec<Desired> =
+                    text.split("\n---\n").map(|part| at(serde_saphyr::from_str(part).unwrap())).collect();
+                let said: String = evaluate(&PolicySet::builtin(), &objects, &Facts::default())
+                    .iter()
+                    .filter(|finding| finding.policy == name)
+                    .map(|finding| format!("{} {}: {}\n", finding.action, finding.object, finding.message))
+                    .collect();
+                let expected = std::fs::read_to_string(input.with_extension("expected")).unwrap();
+                assert_eq!(said, expected, "{}", input.display());
+                cases.push(name.clone());
+            }
+        }
+        for name in PolicySet::builtin().names() {
+            assert!(cases.iter().filter(|case| *case == name).count() >= 3, "{name} has too few cases");
+        }
+    }
+}

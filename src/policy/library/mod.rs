@@ -1,0 +1,8 @@
+//! Kubernetes' CEL libraries (k8s.io/apiserver/pkg/cel/library), one file each.
+
+pub(super) mod lists;
+pub(super) mod net;
+pub(super) mod quantity;
+pub(super) mod regex;
+pub(super) mod sets;
+pub(super) mod url;

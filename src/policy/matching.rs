@@ -1,0 +1,183 @@
+//! Does a policy (or its binding) concern an object? `matchConstraints` and `matchResources`.
+//!
+//! Source: k8s.io/apiserver/pkg/admission/plugin/policy/matching/matching.go and webhook/predicates/rules/rules.go.
+
+use super::document::{MatchPolicy, MatchResources, ResourceRule};
+use super::review::Request;
+use std::collections::BTreeMap;
+
+/// The label that every namespace carries with its own name.
+pub(super) const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
+/// The operations that are judged without a live object.
+const KNOWN_OPERATIONS: [&str; 5] = ["CREATE", "UPDATE", "DELETE", "CONNECT", "*"];
+
+impl MatchResources {
+    /// What is wrong with it, if anything.
+    pub(super) fn fault(&self) -> Option<String> {
+        self.resource_rules.iter().chain(&self.exclude_resource_rules).find_map(ResourceRule::fault)
+    }
+
+    /// True if the request is concerned. `rules_required` is true for a policy (no rule, no match) and false for a
+    /// binding (no rule, no narrowing).
+    pub(super) fn concerns(&self, request: &Request<'_>, rules_required: bool) -> bool {
+        let exact = self.match_policy == MatchPolicy::Exact;
+        let included = (!rules_required && self.resource_rules.is_empty())
+            || self.resource_rules.iter().any(|rule| rule.concerns(request, exact));
+        included
+            && !self.exclude_resource_rules.iter().any(|rule| rule.concerns(request, exact))
+            && self.namespace_selected(request)
+            && self.object_selector.as_ref().is_none_or(|selector| {
+                selector.matches(&labels_of(request.object), &|_| true)
+                    || request.old_object.is_some_and(|old| selector.matches(&labels_of(Some(old)), &|_| true))
+            })
+    }
+
+    fn namespace_selected(&self, request: &Request<'_>) -> bool {
+        let Some(selector) = &self.namespace_selector else { return true };
+        if request.group.is_empty() && request.resource == "namespaces" {
+            return selector.matches(&labels_of(request.object.or(request.old_object)), &|_| true);
+        }
+        let Some(namespace) = request.namespace else { return true };
+        match request.namespace_labels {
+            Some(labels) => {
+                let mut labels = labels.clone();
+                labels.insert(NAME_LABEL.into(), namespace.into());
+                selector.matches(&labels, &|_| true)
+            }
+            None => {
+                let labels = [(NAME_LABEL.to_owned(), namespace.to_owned())].into();
+                selector.matches(&labels, &|key| key == NAME_LABEL)
+            }
+        }
+    }
+}
+
+impl ResourceRule {
+    fn fault(&self) -> Option<String> {
+        if let Some(bad) = self.operations.iter().find(|op| !KNOWN_OPERATIONS.contains(&op.as_str())) {
+            return Some(format!("unknown operation {bad:?}; use CREATE, UPDATE, DELETE, CONNECT or *"));
+        }
+        if let Some(scope) = &self.scope
+            && !["*", "Cluster", "Namespaced"].contains(&scope.as_str())
+        {
+            return Some(format!("unknown scope {scope:?}; use Cluster, Namespaced or *"));
+        }
+        for (name, list) in [
+            ("apiGroups", &self.api_groups),
+            ("apiVersions", &self.api_versions),
+            ("resources", &self.resources),
+            ("operations", &self.operations),
+        ] {
+            if list.is_empty() {
+                return Some(format!("a resource rule without {name} matches nothing"));
+            }
+        }
+        None
+    }
+
+    fn concerns(&self, request: &Request<'_>, exact: bool) -> bool {
+        let has = |list: &[String], want: &str| list.iter().any(|item| item == "*" || item == want);
+        has(&self.operations, request.operation)
+            && has(&self.api_groups, request.group)
+            // Equivalent: another version of the same resource is judged in its own form, there being no server here
+            // that could convert it.
+            && (!exact || has(&self.api_versions, request.version))
+            && self.resources.iter().any(|pattern| resource_matches(pattern, request))
+            && (self.resource_names.is_empty() || self.resource_names.iter().any(|name| name == request.name))
+            && match self.scope.as_deref() {
+                Some("Cluster") => request.namespace.is_none(),
+                Some("Namespaced") => request.namespace.is_some(),
+                _ => true,
+            }
+    }
+}
+
+/// `*`, `*/*`, `pods`, `pods/*`, `*/scale`, `pods/status`.
+fn resource_matches(pattern: &str, request: &Request<'_>) -> bool {
+    let (resource, subresource) = pattern.split_once('/').unwrap_or((pattern, ""));
+    if pattern == "*/*" {
+        return true;
+    }
+    (resource == "*" || resource == request.resource)
+        && if subresource == "*" { !request.subresource.is_empty() } else { subresource == request.subresource }
+}
+
+/// The labels of an object.
+pub(super) fn labels_of(object: Option<&serde_json::Value>) -> BTreeMap<String, String> {
+    let labels = object.and_then(|object| object.pointer("/metadata/labels")).and_then(serde_json::Value::as_object);
+    labels.into_iter().flatten().filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn rules(value: &serde_json::Value) -> MatchResources {
+        serde_json::from_value(value.clone()).unwrap()
+    }
+
+    fn rule(resource: &str) -> serde_json::Value {
+        json!({"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": [resource]})
+    }
+
+    #[test]
+    fn resource_patterns() {
+        let object = json!({"metadata": {"labels": {"a": "b"}}});
+        let request = Request {
+            operation: "CREATE",
+            group: "apps",
+            version: "v1",
+            kind: "Deployment",
+            resource: "deployments",
+            name: "web",
+            namespace: Some("shop"),
+            object: Some(&object),
+            ..Request::default()
+        };
+        for (pattern, expected) in [
+            ("deployments", true),
+            ("*", true),
+            ("*/*", true),
+            ("deployments/*", false),
+            ("deployments/scale", false),
+            ("statefulsets", false),
+        ] {
+            let constraints = rules(&json!({"resourceRules": [rule(pattern)]}));
+            assert_eq!(constraints.concerns(&request, true), expected, "{pattern}");
+        }
+        let scale = Request { subresource: "scale", ..request.clone() };
+        assert!(rules(&json!({"resourceRules": [rule("*/scale")]})).concerns(&scale, true));
+        assert!(!rules(&json!({"resourceRules": [rule("*")]})).concerns(&scale, true));
+        for (extra, expected) in [
+            (json!({"excludeResourceRules": [rule("deployments")]}), false),
+            (json!({"objectSelector": {"matchLabels": {"a": "b"}}}), true),
+            (json!({"objectSelector": {"matchLabels": {"a": "c"}}}), false),
+            (json!({"namespaceSelector": {"matchLabels": {NAME_LABEL: "shop"}}}), true),
+            (json!({"namespaceSelector": {"matchLabels": {NAME_LABEL: "other"}}}), false),
+            (json!({"namespaceSelector": {"matchLabels": {"team": "unknown here"}}}), true),
+            (json!({"matchPolicy": "Exact"}), true),
+        ] {
+            let mut all = json!({"resourceRules": [rule("deployments")]});
+            all.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+            assert_eq!(rules(&all).concerns(&request, true), expected, "{extra}");
+        }
+        assert!(!MatchResources::default().concerns(&request, true));
+        assert!(MatchResources::default().concerns(&request, false));
+        let beta = Request { version: "v1beta1", ..request };
+        assert!(rules(&json!({"resourceRules": [rule("*")]})).concerns(&beta, true));
+        assert!(!rules(&json!({"resourceRules": [rule("*")], "matchPolicy": "Exact"})).concerns(&beta, true));
+    }
+
+    #[test]
+    fn faults() {
+        for bad in [
+            json!({"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["CRAETE"], "resources": ["*"]}),
+            json!({"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": []}),
+            json!({"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*"], "scope": "x"}),
+        ] {
+            assert!(rules(&json!({"resourceRules": [bad]})).fault().is_some());
+        }
+    }
+}

@@ -1,0 +1,752 @@
+//! The main path, from rendered manifests to a healthy app:
+//!
+//! ```text
+//! source ─▶ render ─▶ admit ─▶ live ─▶ plan ─▶ apply ─▶ health ─▶ (report)
+//! ```
+//!
+//! [`look`] goes as far as the plan and writes nothing; [`sync`] goes all the way for one app. The command line and the
+//! daemon call the same two; what they report, and what they do about a failure, is theirs.
+//!
+//! Guarantees: nothing is written before everything of the app was accepted (schema, policy, dry-run); members are in
+//! the inventory before they exist; one writer per app; an interruption at any point leaves what the next sync converges
+//! from. A sync that finds nothing to do writes nothing.
+
+use crate::app::App;
+use crate::apply::executor::{Carried, Keeper, Orders, StepResult, Stop, carry_out};
+use crate::apply::machine::StepState;
+use crate::apply::parents::{ParentError, Parents};
+use crate::apply::write::{self, ApplyMode};
+use crate::engine::Engine;
+use crate::health::wait::{HealthReport, await_health};
+use crate::inventory::{Parent, StoredParent, SyncRecord};
+use crate::live::client::ApiError;
+use crate::live::kinds::Kinds;
+use crate::live::snapshot::{LiveSnapshot, Presence};
+use crate::object::{Desired, Digest, Manifest, ObjectKey, ObjectRef, Problem};
+use crate::plan::change::PolicyFinding;
+use crate::plan::{self, Answers, Planned, Question, Verb};
+use crate::policy::{Admitted, Facts, PolicySet, Resource, admit};
+use crate::render::Rendered;
+use crate::render::namespaces::resolve_namespaces;
+use crate::scope::Neighbours;
+use crate::source::Revision;
+use futures::future::join_all;
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+/// Questions follow from answers; more rounds than this mean that an answer is not understood.
+const ROUNDS: usize = 6;
+/// Plans made anew because another process wrote the inventory in between.
+const RACES: usize = 5;
+/// Plans made anew because an object changed under a write.
+const CONFLICTS: usize = 3;
+/// How often a foreign lock is looked at.
+const LOCK_PAUSE: Duration = Duration::from_millis(300);
+
+/// What is to run: an app at a revision, rendered.
+#[derive(Clone, Copy)]
+pub struct Wanted<'a> {
+    /// The app.
+    pub app: &'a App,
+    /// Revision it was rendered from.
+    pub revision: &'a Revision,
+    /// What it became.
+    pub rendered: &'a Rendered,
+    /// What every object must pass.
+    pub policies: &'a PolicySet,
+    /// The other apps of the scope.
+    pub neighbours: &'a Neighbours,
+}
+
+/// A plan with what it was made from.
+pub struct Looked {
+    /// The plan.
+    pub planned: Planned,
+    /// Live state that it was made against.
+    pub snapshot: LiveSnapshot,
+    /// The inventory.
+    pub stored: StoredParent,
+    /// Things to know that stop nothing.
+    pub warnings: Vec<Problem>,
+}
+
+/// Why an app is not synced.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Halt {
+    /// Something is wrong: exit 1.
+    Failed(Vec<Problem>),
+    /// A policy refuses it: exit 4.
+    Denied(Vec<PolicyFinding>),
+    /// A guard refuses it: exit 4.
+    Refused(Vec<Problem>),
+    /// This content is held: exit 4.
+    Held(String),
+    /// The app is suspended: exit 4.
+    Suspended,
+}
+
+/// How a sync is run.
+#[derive(Clone, Copy)]
+pub struct HowTo<'a> {
+    /// Wait for health once everything is applied.
+    pub wait: bool,
+    /// Time for health, from the first write.
+    pub timeout: Duration,
+    /// Stops at the next safe point.
+    pub cancel: &'a CancellationToken,
+    /// Told of the plan before it is carried out, and of each step's end.
+    pub progress: &'a (dyn Fn(Progress<'_>) + Send + Sync),
+    /// Sync content that is held, or an app that is suspended: what a rollback does.
+    pub despite_hold: bool,
+}
+
+/// What is told while a sync runs.
+pub enum Progress<'a> {
+    /// The plan is made.
+    Planned(&'a Planned),
+    /// A change's step ended.
+    Step(&'a Planned, usize, &'a StepResult),
+    /// Everything is applied; health is waited for.
+    Applied,
+}
+
+/// What became of a sync.
+pub struct Synced {
+    /// The plan that was carried out.
+    pub planned: Option<Planned>,
+    /// What became of its steps.
+    pub carried: Option<Carried>,
+    /// Plans before this one that met a conflict, with what was carried out of them.
+    pub earlier: Vec<(Planned, Carried)>,
+    /// Why it did not begin.
+    pub halt: Option<Halt>,
+    /// Health at the end; `None` if nobody waited.
+    pub health: Option<HealthReport>,
+    /// True if anything was written.
+    pub wrote: bool,
+    /// When the last write ended.
+    pub applied_at: Option<Instant>,
+    /// When it was healthy.
+    pub healthy_at: Option<Instant>,
+    /// The inventory as it is now.
+    pub stored: Option<StoredParent>,
+    /// Things to know that stop nothing.
+    pub warnings: Vec<Problem>,
+}
+
+impl Synced {
+    /// One that did not begin.
+    pub fn halted(halt: Halt) -> Self {
+        Self {
+            planned: None,
+            carried: None,
+            earlier: Vec::new(),
+            halt: Some(halt),
+            health: None,
+            wrote: false,
+            applied_at: None,
+            healthy_at: None,
+            stored: None,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// True if everything was applied.
+    pub fn is_applied(&self) -> bool {
+        self.halt.is_none() && self.carried.as_ref().is_none_or(Carried::is_complete)
+    }
+
+    /// True if it was stopped from outside: superseded or shutting down.
+    pub fn is_cancelled(&self) -> bool {
+        self.carried.as_ref().is_some_and(|c| c.stopped == Some(Stop::Cancelled))
+            || self.health.as_ref().is_some_and(|h| h.cancelled)
+    }
+}
+
+/// Looks at the cluster and plans. Writes nothing.
+///
+/// # Errors
+/// Why there is no plan.
+pub async fn look(engine: &Engine, wanted: &Wanted<'_>, key: &[u8]) -> Result<Looked, Halt> {
+    let app = wanted.app;
+    let kinds = engine.kinds().await.map_err(api_halt)?;
+    let admitted = admitted(engine, wanted, &kinds)?;
+    let namespace = default_namespace(engine, app);
+    let stored = engine.parents.load(&app.identity, &namespace).await.map_err(parent_halt)?;
+    let applyset_id = app.identity.applyset_id(engine.parents.namespace());
+    let objects = objects_of_interest(admitted.0.objects(), &stored.parent);
+    let snapshot = engine.eyes.observe(&kinds, &objects, &applyset_id).await;
+    Ok(look_at(engine, wanted, key, Seen { kinds, stored, snapshot }, admitted).await)
+}
+
+/// Plans two versions of one app against one look at the cluster: what differs between the plans is then the versions',
+/// never the cluster's. Writes nothing. Answers in the order of `versions`; for each, why there is no plan.
+///
+/// # Errors
+/// When the cluster or the inventory cannot be read.
+pub async fn look_both(
+    engine: &Engine,
+    versions: [Option<&Wanted<'_>>; 2],
+    key: &[u8],
+) -> Result<[Option<Result<Looked, Halt>>; 2], Halt> {
+    let Some(app) = versions.into_iter().flatten().next().map(|wanted| wanted.app) else { return Ok([None, None]) };
+    let kinds = engine.kinds().await.map_err(api_halt)?;
+    let admitted = versions.map(|version| version.map(|wanted| (wanted, admitted(engine, wanted, &kinds))));
+    let namespace = default_namespace(engine, app);
+    let stored = engine.parents.load(&app.identity, &namespace).await.map_err(parent_halt)?;
+    let applyset_id = app.identity.applyset_id(engine.parents.namespace());
+    let good = admitted.iter().flatten().filter_map(|(_, found)| found.as_ref().ok());
+    let desired: Vec<Desired> = good.flat_map(|(admitted, _)| admitted.objects().iter().cloned()).collect();
+    let objects = objects_of_interest(&desired, &stored.parent);
+    let snapshot = engine.eyes.observe(&kinds, &objects, &applyset_id).await;
+    let seen = Seen { kinds, stored, snapshot };
+    let mut out = [None, None];
+    for (slot, version) in out.iter_mut().zip(admitted) {
+        *slot = match version {
+            Some((wanted, Ok(admitted))) => Some(Ok(look_at(engine, wanted, key, seen.clone(), admitted).await)),
+            Some((_, Err(halt))) => Some(Err(halt)),
+            None => None,
+        };
+    }
+    Ok(out)
+}
+
+/// One look at a cluster.
+#[derive(Clone)]
+struct Seen {
+    kinds: Arc<Kinds>,
+    stored: StoredParent,
+    snapshot: LiveSnapshot,
+}
+
+async fn look_at(
+    engine: &Engine,
+    wanted: &Wanted<'_>,
+    key: &[u8],
+    seen: Seen,
+    (admitted, mut warnings): (Admitted, Vec<Problem>),
+) -> Looked {
+    let Seen { kinds, stored, snapshot } = seen;
+    let app = wanted.app;
+    let applyset_id = app.identity.applyset_id(engine.parents.namespace());
+    let unhealthy = unhealthy(admitted.objects(), &snapshot);
+    let foreign = foreign_contents(engine, &kinds, &stored.parent, admitted.objects(), &applyset_id).await;
+    let neighbours = wanted.neighbours.of(&app.name);
+    let mut options = app.plan.clone();
+    if options.prunes_wait.is_none() {
+        options.prunes_wait = neighbours.prunes_wait.clone();
+    }
+    let mut answers = Answers::new();
+    let input = plan::PlanInput {
+        app: &app.name,
+        cluster: &app.cluster,
+        revision: wanted.revision.as_str(),
+        desired: admitted.objects(),
+        kinds: &kinds,
+        snapshot: &snapshot,
+        parent: Some(&stored.parent),
+        applyset_id: &applyset_id,
+        other_apps: &neighbours.wants,
+        siblings: &neighbours.siblings,
+        secret_key: key,
+        dry_runs: &Answers::new(),
+        unhealthy: &unhealthy,
+        foreign: &foreign,
+        options: &options,
+    };
+    for _ in 0..ROUNDS {
+        let questions = plan::questions(&plan::PlanInput { dry_runs: &answers, ..input });
+        if questions.is_empty() {
+            break;
+        }
+        let asked = join_all(questions.iter().map(|question| ask(engine, &kinds, question))).await;
+        for (question, (answer, said)) in questions.iter().zip(asked) {
+            warnings.extend(said.into_iter().map(|text| {
+                let warning = Problem::new("ServerWarning", text).about(question.object.clone());
+                match admitted.objects().iter().find(|d| d.key() == question.key) {
+                    Some(desired) => warning.at(&desired.source.file, desired.source.line),
+                    None => warning,
+                }
+            }));
+            answers.insert((question.key.clone(), question.asked), answer);
+        }
+    }
+    let mut planned = plan::plan(&plan::PlanInput { dry_runs: &answers, ..input });
+    planned.plan.policy = admitted.findings().to_vec();
+    Looked { planned, snapshot, stored, warnings }
+}
+
+/// Brings one app to what it renders to, and waits until it is healthy.
+pub async fn sync(engine: &Engine, wanted: &Wanted<'_>, orders: &HowTo<'_>) -> Synced {
+    let key = match engine.digest_key().await {
+        Ok(key) => key.to_vec(),
+        Err(error) => return Synced::halted(api_halt(error)),
+    };
+    let (mut races, mut earlier) = (0, Vec::new());
+    loop {
+        let looked = match look(engine, wanted, &key).await {
+            Ok(looked) => looked,
+            Err(halt) => return Synced { earlier, ..Synced::halted(halt) },
+        };
+        let ended = sync_once(engine, wanted, orders, looked).await;
+        match ended {
+            Ok(mut synced) => {
+                if earlier.len() >= CONFLICTS || !met_a_conflict(&synced) || orders.cancel.is_cancelled() {
+                    synced.wrote |= !earlier.is_empty();
+                    synced.earlier = earlier;
+                    return *synced;
+                }
+                earlier.extend(synced.planned.take().zip(synced.carried.take()));
+            }
+            Err(ParentError::Conflict) if races < RACES => races += 1,
+            Err(ParentError::Locked(holder)) => {
+                tracing::info!(app = wanted.app.name, %holder, "waiting for the app's lock");
+                if let Err(error) = await_lock(engine, wanted, orders, holder).await {
+                    return Synced { earlier, ..Synced::halted(parent_halt(error)) };
+                }
+            }
+            Err(error) => return Synced { earlier, ..Synced::halted(parent_halt(error)) },
+        }
+        // What was read before is outdated: it is why there was a conflict, or what the other process changed.
+        engine.eyes.members.relist().await;
+    }
+}
+
+/// True if a write was refused because its object is not what was planned with (409): nothing is resent, a new plan is
+/// made.
+fn met_a_conflict(synced: &Synced) -> bool {
+    let failure = synced.carried.as_ref().and_then(Carried::failure);
+    !synced.is_cancelled() && failure.is_some_and(|problem| problem.reason == "Conflict")
+}
+
+/// Waits until another process's lock is given back or runs out, as long as this sync may take.
+async fn await_lock(
+    engine: &Engine,
+    wanted: &Wanted<'_>,
+    orders: &HowTo<'_>,
+    mut holder: crate::inventory::Holder,
+) -> Result<(), ParentError> {
+    let deadline = Instant::now() + orders.timeout;
+    let namespace = default_namespace(engine, wanted.app);
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(LOCK_PAUSE) => {}
+            () = orders.cancel.cancelled() => return Err(ParentError::Locked(holder)),
+        }
+        let mut stored = engine.parents.reload(&wanted.app.identity, &namespace).await?;
+        match engine.parents.claim(&mut stored) {
+            Err(ParentError::Locked(other)) => holder = other,
+            _ => return Ok(()),
+        }
+        if Instant::now() >= deadline {
+            return Err(ParentError::Locked(holder));
+        }
+    }
+}
+
+async fn sync_once(
+    engine: &Engine,
+    wanted: &Wanted<'_>,
+    orders: &HowTo<'_>,
+    looked: Looked,
+) -> Result<Box<Synced>, ParentError> {
+    let Looked { planned, mut stored, warnings, snapshot } = looked;
+    let mut synced = Synced { warnings, ..Synced::halted(Halt::Suspended) };
+    synced.halt = halt(&planned, &stored.parent, wanted, orders.despite_hold);
+    if synced.halt.is_some() {
+        synced.planned = Some(planned);
+        synced.stored = Some(stored);
+        return Ok(Box::new(synced));
+    }
+    (orders.progress)(Progress::Planned(&planned));
+    let begun = Instant::now();
+    let deadline = begun + orders.timeout;
+    if planned.graph.steps.is_empty() {
+        remember_unchanged(&engine.parents, &mut stored, &planned, wanted).await?;
+    } else {
+        announce(&engine.parents, &mut stored, &planned, wanted).await?;
+        synced.wrote = true;
+        let mut lock = LockKeeper { parents: engine.parents.clone(), stored };
+        let on_step = |number: usize, result: &StepResult| {
+            (orders.progress)(Progress::Step(&planned, number, result));
+        };
+        let executor = Orders {
+            steps: &planned.graph.steps,
+            best_effort: wanted.app.plan.best_effort,
+            deadline,
+            cancel: orders.cancel,
+            on_step: &on_step,
+        };
+        let carried = carry_out(engine, &executor, &mut lock).await;
+        stored = lock.stored;
+        take_in_results(&mut stored.parent, &planned, &carried, wanted, engine.digest_key().await?);
+        conclude(&mut stored, &carried, wanted);
+        save_stubbornly(&engine.parents, &mut stored).await?;
+        synced.carried = Some(carried);
+    }
+    let wrote_at = synced.carried.as_ref().and_then(|carried| carried.wrote_at);
+    synced.applied_at = Some(wrote_at.unwrap_or_else(Instant::now));
+    let complete = synced.carried.as_ref().is_none_or(Carried::is_complete);
+    if orders.wait && complete {
+        (orders.progress)(Progress::Applied);
+        let members: Vec<ObjectRef> = stored.parent.members.iter().map(|m| m.object.clone()).collect();
+        let report = await_health(engine, &members, deadline, orders.cancel).await;
+        if report.is_healthy() {
+            synced.healthy_at = Some(Instant::now());
+            note_healthy(&engine.parents, &mut stored, wanted).await?;
+        }
+        synced.health = Some(report);
+    }
+    if complete && wanted.app.plan.app_removed && owns_nothing(engine, &stored, &snapshot, wanted) {
+        engine.parents.delete(&stored).await?;
+    }
+    synced.planned = Some(planned);
+    synced.stored = Some(stored);
+    Ok(Box::new(synced))
+}
+
+/// True if an app that is gone from Git has left nothing behind, so that its inventory can go too.
+fn owns_nothing(engine: &Engine, stored: &StoredParent, snapshot: &LiveSnapshot, wanted: &Wanted<'_>) -> bool {
+    let id = wanted.app.identity.applyset_id(engine.parents.namespace());
+    let ours = |presence: &Presence| match presence {
+        Presence::Present(live) => live.label(crate::inventory::identity::PART_OF) == Some(&id),
+        Presence::Absent => false,
+        Presence::Unknown(_) => true,
+    };
+    // What this sync deleted is still in the snapshot that it began with.
+    let remains =
+        |key: &ObjectKey| snapshot.objects.get(key).is_some_and(ours) && engine.eyes.members.find(key).is_some();
+    stored.parent.members.is_empty() && !snapshot.objects.keys().any(remains)
+}
+
+/// Why nothing of this plan may be carried out, if so.
+fn halt(planned: &Planned, parent: &Parent, wanted: &Wanted<'_>, despite_hold: bool) -> Option<Halt> {
+    if !despite_hold {
+        if parent.suspended {
+            return Some(Halt::Suspended);
+        }
+        if let Some(why) = held(parent, &wanted.rendered.digest, wanted.revision) {
+            return Some(Halt::Held(why));
+        }
+    }
+    let blocking: Vec<Problem> =
+        planned.problems.iter().filter(|found| found.blocks).map(|found| found.problem.clone()).collect();
+    if !blocking.is_empty() {
+        return Some(Halt::Failed(blocking));
+    }
+    let refused = planned.refusals.iter().filter(|refusal| refusal.blocks());
+    let refused: Vec<Problem> = refused.map(|refusal| refusal.problem(&wanted.app.name)).collect();
+    (!refused.is_empty()).then_some(Halt::Refused(refused))
+}
+
+/// Why this content is held, if it is. A hold is on content: a revision that renders to the same is held too, one that
+/// renders to something else is not.
+pub fn held(parent: &Parent, digest: &Digest, revision: &Revision) -> Option<String> {
+    let hold = parent.hold.as_ref()?;
+    let same = match &hold.digest {
+        Some(held) => held == digest,
+        None => hold.revision == revision.as_str(),
+    };
+    same.then(|| format!("held since {}: {}", hold.since, hold.reason))
+}
+
+/// The namespace of objects that name none: the app's, else the kubeconfig context's.
+pub fn default_namespace(engine: &Engine, app: &App) -> String {
+    app.namespace.clone().unwrap_or_else(|| engine.client.default_namespace().to_owned())
+}
+
+fn admitted(engine: &Engine, wanted: &Wanted<'_>, kinds: &Kinds) -> Result<(Admitted, Vec<Problem>), Halt> {
+    let namespace = default_namespace(engine, wanted.app);
+    let resolved = resolve_namespaces(wanted.rendered.objects.clone(), kinds, &namespace).map_err(Halt::Failed)?;
+    let mut warnings = wanted.rendered.warnings.clone();
+    warnings.extend(resolved.warnings);
+    // Objects of groups that do not answer stay among the desired ones: planning finds them unknown and leaves them be.
+    let objects: Vec<Desired> =
+        resolved.objects.into_iter().chain(resolved.unavailable.into_iter().map(|(desired, _)| desired)).collect();
+    let resources = kinds
+        .by_gk
+        .iter()
+        .map(|(gk, kind)| (gk.clone(), Resource { plural: kind.plural.clone(), namespaced: kind.namespaced }));
+    let facts = Facts { resources: resources.collect(), ..Facts::default() }.with_manifests(&objects);
+    let admitted = admit(objects, wanted.policies, &facts).map_err(|denied| Halt::Denied(denied.findings))?;
+    Ok((admitted, warnings))
+}
+
+/// Everything a snapshot has to say something about.
+fn objects_of_interest(desired: &[Desired], parent: &Parent) -> Vec<ObjectRef> {
+    let mut out: BTreeMap<ObjectKey, ObjectRef> = BTreeMap::new();
+    for object in desired.iter().map(Manifest::object_ref).chain(parent.members.iter().map(|m| m.object.clone())) {
+        if let Some(namespace) = &object.namespace {
+            let namespace = ObjectRef {
+                group: String::new(),
+                version: "v1".into(),
+                kind: "Namespace".into(),
+                namespace: None,
+                name: namespace.clone(),
+            };
+            out.entry(namespace.key()).or_insert(namespace);
+        }
+        out.entry(object.key()).or_insert(object);
+    }
+    out.into_values().collect()
+}
+
+fn unhealthy(desired: &[Desired], snapshot: &LiveSnapshot) -> BTreeSet<ObjectKey> {
+    let now = Timestamp::now();
+    let live = desired.iter().filter_map(|d| snapshot.present(&d.key()));
+    live.filter(|live| {
+        // Judged by its own status alone: nothing is read for planning.
+        let assessment = crate::health::assess(live, &crate::health::Related::default(), now);
+        !assessment.is_healthy()
+    })
+    .map(|live| live.key())
+    .collect()
+}
+
+/// What a Namespace or CRD that would be pruned holds besides this app's objects.
+async fn foreign_contents(
+    engine: &Engine,
+    kinds: &Kinds,
+    parent: &Parent,
+    desired: &[Desired],
+    applyset_id: &str,
+) -> BTreeMap<ObjectKey, Vec<ObjectKey>> {
+    let wanted: BTreeSet<ObjectKey> = desired.iter().map(Manifest::key).collect();
+    let doomed = parent.members.iter().map(|m| m.object.key()).filter(|key| !wanted.contains(key));
+    let mut out = BTreeMap::new();
+    for key in doomed {
+        if key.is("", "Namespace") || key.is("apiextensions.k8s.io", "CustomResourceDefinition") {
+            match crate::live::foreign::contents(&engine.client, kinds, &key, applyset_id).await {
+                Ok(found) => {
+                    out.insert(key, found);
+                }
+                Err(error) => tracing::warn!(object = %key, %error, "its contents cannot be listed"),
+            }
+        }
+    }
+    out
+}
+
+/// Sends one dry-run.
+async fn ask(
+    engine: &Engine,
+    kinds: &Kinds,
+    question: &Question,
+) -> (Result<crate::object::DryRun, Problem>, Vec<String>) {
+    let Some(kind) = kinds.get(&question.key.gk()) else {
+        let problem = Problem::new("KindNotServed", format!("the cluster does not serve {}", question.object.gvk()));
+        return (Err(problem), Vec::new());
+    };
+    let version = kind.version_or_preferred(&question.object.version);
+    let body = &question.body.0;
+    let answer = match question.verb {
+        Verb::Apply { force } => {
+            let mode = ApplyMode { manager: write::MANAGER, force, dry_run: true };
+            write::apply(&engine.client, kind, version, &question.key, body, mode).await
+        }
+        Verb::Update => write::dry_run_update(&engine.client, kind, version, &question.key, body).await,
+        Verb::Create => write::dry_run_create(&engine.client, kind, version, body).await,
+    };
+    match answer {
+        Ok(written) => (Ok(crate::object::DryRun(written.live.0)), written.warnings),
+        Err(error) => (Err(error.problem().about(question.object.clone())), Vec::new()),
+    }
+}
+
+/// Writes ahead: the lock, the members that are about to exist, and that a sync runs.
+async fn announce(
+    parents: &Parents,
+    stored: &mut StoredParent,
+    planned: &Planned,
+    wanted: &Wanted<'_>,
+) -> Result<(), ParentError> {
+    parents.claim(stored)?;
+    stored.parent.members = planned.members.clone();
+    lift_outdated_hold(&mut stored.parent, wanted);
+    let record = SyncRecord {
+        revision: wanted.revision.to_string(),
+        digest: wanted.rendered.digest.clone(),
+        started: Timestamp::now().to_string(),
+        finished: None,
+        outcome: "running".into(),
+        message: String::new(),
+        healthy: false,
+    };
+    // A sync that goes on with the same content goes on in the same record.
+    match stored.parent.syncs.first_mut().filter(|last| last.digest == record.digest && last.outcome == "running") {
+        Some(last) => *last = record,
+        None => stored.parent.syncs.insert(0, record),
+    }
+    stored.parent.syncs.truncate(crate::inventory::codec::HISTORY);
+    parents.save(stored).await
+}
+
+/// A hold ends when the app renders to something else.
+fn lift_outdated_hold(parent: &mut Parent, wanted: &Wanted<'_>) {
+    if parent.hold.is_some()
+        && held(parent, &wanted.rendered.digest, wanted.revision).is_none()
+        && !is_rollback(parent, wanted)
+    {
+        parent.hold = None;
+    }
+}
+
+/// Going back to content that was healthy before leaves the hold on the bad one.
+fn is_rollback(parent: &Parent, wanted: &Wanted<'_>) -> bool {
+    parent
+        .syncs
+        .iter()
+        .any(|sync| sync.healthy && sync.digest == wanted.rendered.digest && sync.revision == wanted.revision.as_str())
+}
+
+/// Takes in what the server answered: uids and digests of what was written, and what is gone.
+fn take_in_results(parent: &mut Parent, planned: &Planned, carried: &Carried, wanted: &Wanted<'_>, key: &[u8]) {
+    for (step, result) in planned.graph.steps.iter().zip(&carried.results) {
+        let Some(object) = &step.object else { continue };
+        let object_key = object.key();
+        if result.state != StepState::Written {
+            continue;
+        }
+        match (&step.kind, &result.live) {
+            (plan::StepKind::Delete { uid }, _) => {
+                parent.members.retain(|m| m.object.key() != object_key || m.uid.as_deref() != Some(uid));
+            }
+            (plan::StepKind::Apply { .. } | plan::StepKind::Replace { .. }, Some(live)) => {
+                if let Some(member) = parent.members.iter_mut().find(|m| m.object.key() == object_key) {
+                    member.uid = live.uid().map(str::to_owned);
+                    member.desired = planned.desired.get(&object_key).cloned();
+                    member.owned = Some(plan::owned_digest(live, &object_key, key));
+                }
+            }
+            _ => {}
+        }
+    }
+    take_in_unchanged(parent, planned);
+    if carried.is_complete() {
+        parent.digest = Some(wanted.rendered.digest.clone());
+        parent.revision = Some(wanted.revision.to_string());
+    }
+}
+
+/// Digests of objects that turned out to be unchanged. True if anything was new.
+fn take_in_unchanged(parent: &mut Parent, planned: &Planned) -> bool {
+    let before = parent.members.len();
+    parent.members.retain(|m| !planned.forget.contains(&m.object.key()));
+    let mut changed = parent.members.len() != before;
+    for recorded in &planned.record {
+        if let Some(member) = parent.members.iter_mut().find(|m| m.object.key() == recorded.key) {
+            let fresh = (Some(recorded.uid.clone()), Some(recorded.desired.clone()), Some(recorded.owned.clone()));
+            let known = (member.uid.clone(), member.desired.clone(), member.owned.clone());
+            if fresh != known {
+                (member.uid, member.desired, member.owned) = fresh;
+                changed = true;
+            }
+        }
+    }
+    changed
+}
+
+/// Nothing to carry out: the inventory is written only if something about it is new.
+async fn remember_unchanged(
+    parents: &Parents,
+    stored: &mut StoredParent,
+    planned: &Planned,
+    wanted: &Wanted<'_>,
+) -> Result<(), ParentError> {
+    let before = stored.parent.clone();
+    take_in_unchanged(&mut stored.parent, planned);
+    lift_outdated_hold(&mut stored.parent, wanted);
+    if stored.parent.digest.as_ref() != Some(&wanted.rendered.digest) {
+        stored.parent.digest = Some(wanted.rendered.digest.clone());
+        stored.parent.revision = Some(wanted.revision.to_string());
+    }
+    if stored.parent == before || (stored.resource_version.is_none() && stored.parent.members.is_empty()) {
+        return Ok(());
+    }
+    parents.save(stored).await
+}
+
+fn conclude(stored: &mut StoredParent, carried: &Carried, wanted: &Wanted<'_>) {
+    let (outcome, message) = match (carried.is_complete(), &carried.stopped, carried.failure()) {
+        (true, ..) => ("applied", String::new()),
+        (_, _, Some(problem)) => ("failed", problem.to_string()),
+        (_, Some(Stop::Cancelled), _) => ("superseded", "stopped".to_owned()),
+        (_, Some(Stop::NotHealthy(why) | Stop::LockLost(why)), _) => ("failed", why.clone()),
+        _ => ("failed", "not everything was applied".to_owned()),
+    };
+    if let Some(record) = stored.parent.syncs.first_mut().filter(|r| r.digest == wanted.rendered.digest) {
+        record.outcome = outcome.to_owned();
+        record.message = message;
+        record.finished = Some(Timestamp::now().to_string());
+    }
+    stored.lock = None;
+}
+
+async fn note_healthy(parents: &Parents, stored: &mut StoredParent, wanted: &Wanted<'_>) -> Result<(), ParentError> {
+    let Some(record) = stored.parent.syncs.first_mut().filter(|r| r.digest == wanted.rendered.digest && !r.healthy)
+    else {
+        return Ok(());
+    };
+    record.healthy = true;
+    save_stubbornly(parents, stored).await
+}
+
+/// Saves results. Another process may have written a request or a wish meanwhile: theirs is kept, ours is put on top.
+async fn save_stubbornly(parents: &Parents, stored: &mut StoredParent) -> Result<(), ParentError> {
+    for _ in 0..RACES {
+        match parents.save(stored).await {
+            Err(ParentError::Conflict) => {
+                let theirs = parents.reload(&stored.parent.identity, &stored.parent.namespace).await?;
+                stored.resource_version = theirs.resource_version;
+                stored.request = theirs.request;
+                stored.parent.suspended = theirs.parent.suspended;
+                stored.parent.approvals = theirs.parent.approvals;
+                stored.parent.hold = theirs.parent.hold;
+            }
+            other => return other,
+        }
+    }
+    Err(ParentError::Conflict)
+}
+
+/// Renews the lock in the parent.
+struct LockKeeper {
+    parents: Parents,
+    stored: StoredParent,
+}
+
+impl Keeper for LockKeeper {
+    async fn renew(&mut self) -> Result<(), Problem> {
+        self.parents.claim(&mut self.stored)?;
+        match self.parents.save(&mut self.stored).await {
+            Err(ParentError::Conflict) => {
+                let theirs = self.parents.reload(&self.stored.parent.identity, &self.stored.parent.namespace).await?;
+                if theirs.lock.as_ref().is_none_or(|lock| lock.holder.id != self.parents.me().id) {
+                    return Err(ParentError::Conflict.into());
+                }
+                self.stored.resource_version = theirs.resource_version;
+                self.stored.request = theirs.request;
+                self.stored.parent.suspended = theirs.parent.suspended;
+                Ok(self.parents.save(&mut self.stored).await?)
+            }
+            other => Ok(other?),
+        }
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it stands in map_err")]
+fn api_halt(error: ApiError) -> Halt {
+    Halt::Failed(vec![error.problem()])
+}
+
+fn parent_halt(error: ParentError) -> Halt {
+    Halt::Failed(vec![error.into()])
+}
+
+/// Presence in a snapshot as the caller's words.
+pub fn is_present(snapshot: &LiveSnapshot, key: &ObjectKey) -> bool {
+    matches!(snapshot.objects.get(key), Some(Presence::Present(_)))
+}

@@ -1,0 +1,328 @@
+//! `plan` and `sync` as text for a terminal.
+//!
+//! In: the report, and both sides of every object where they are known. Out: text with ANSI styles, to be printed
+//! through `anstream`, which removes them where there is no terminal.
+//!
+//! It begins with what matters most (each app's counts), and ends with the sum and what to do next.
+
+use super::base_note::BaseNote;
+use super::object_diff::{Line, ObjectDiffs};
+use super::sync_report::{AppSync, Outcome, SyncReport, SyncedChange};
+use super::wording::{
+    actions, clean, count, counts, duration, place, plural, problem, restarts, short_revision, symbol,
+};
+use crate::health::Health;
+use crate::object::Problem;
+use crate::plan::change::{Action, AppPlan, Change, PlanReport, PolicyFinding};
+use anstyle::{AnsiColor, Style};
+use std::fmt::Write as _;
+
+/// Lines of one object's diff that are shown.
+const MAX_DIFF_LINES: usize = 120;
+
+const GREEN: Style = AnsiColor::Green.on_default();
+const RED: Style = AnsiColor::Red.on_default();
+const YELLOW: Style = AnsiColor::Yellow.on_default();
+const CYAN: Style = AnsiColor::Cyan.on_default();
+const BOLD: Style = Style::new().bold();
+const DIM: Style = Style::new().dimmed();
+
+/// A text in a style.
+fn paint(style: Style, text: &str) -> String {
+    format!("{style}{text}{style:#}")
+}
+
+/// The plan, with diffs where `diffs` has both sides.
+pub fn plan_text(report: &PlanReport, diffs: &ObjectDiffs) -> String {
+    text(report, diffs, None)
+}
+
+/// The plan of a merge: first what the base says of itself, then what the revision adds.
+pub fn merge_text(report: &PlanReport, diffs: &ObjectDiffs, base: &BaseNote) -> String {
+    text(report, diffs, Some(base))
+}
+
+fn text(report: &PlanReport, diffs: &ObjectDiffs, base: Option<&BaseNote>) -> String {
+    let mut out = String::new();
+    for line in base.into_iter().flat_map(BaseNote::lines) {
+        let _ = writeln!(out, "{} {}", paint(YELLOW, "!"), clean(&line));
+    }
+    if !out.is_empty() {
+        out.push('\n');
+    }
+    if let Some(error) = &report.error {
+        tell_problem(error, "", &mut out);
+    }
+    for app in &report.apps {
+        app_text(app, diffs, &mut out);
+    }
+    out.push_str(&summary(report, base));
+    out
+}
+
+fn app_text(app: &AppPlan, diffs: &ObjectDiffs, out: &mut String) {
+    let pods = |change: &Change| diffs.pods(&app.name, &app.cluster, &change.object);
+    let restart = restarts(app, &pods);
+    let headline = match &app.error {
+        Some(error) if waits_for_approval(error) => {
+            paint(YELLOW, &format!("{}; deletions wait for approval", counts(&count(&app.changes), restart.as_deref())))
+        }
+        Some(_) => paint(RED, "cannot be planned"),
+        None => counts(&count(&app.changes), restart.as_deref()),
+    };
+    let _ = writeln!(out, "{} → {}: {headline}", paint(BOLD, &clean(&app.name)), clean(&app.cluster));
+    if let Some(error) = &app.error {
+        tell_problem(error, "  ", out);
+    }
+    for finding in &app.policy {
+        tell_finding(finding, out);
+    }
+    let width = app.changes.iter().map(|change| actions(change).chars().count()).max().unwrap_or(0);
+    for change in &app.changes {
+        change_text(change, width, out);
+        if let Some(lines) = diffs.lines(&app.name, &app.cluster, &change.object) {
+            diff_text(&lines, out);
+        }
+    }
+    out.push('\n');
+}
+
+/// True for an error that only holds deletions back: the rest of the plan is carried out.
+fn waits_for_approval(error: &Problem) -> bool {
+    matches!(error.reason.as_str(), "PruneLimit" | "ForeignContents" | "DataLoss")
+}
+
+fn style_of(change: &Change) -> Style {
+    match change.actions.last() {
+        Some(Action::Create) => GREEN,
+        Some(Action::Prune | Action::Replace) => RED,
+        Some(Action::None) | None => DIM,
+        Some(_) => YELLOW,
+    }
+}
+
+/// `  + create   Deployment shop/web  not in the cluster yet  web/deploy.yaml:3  after Namespace shop`
+fn change_text(change: &Change, width: usize, out: &mut String) {
+    let style = style_of(change);
+    let lead = paint(style, &format!("{} {:width$}", symbol(change), actions(change)));
+    let _ = write!(out, "  {lead}  {}", paint(BOLD, &clean(&change.object.to_string())));
+    if !change.why.is_empty() {
+        let _ = write!(out, "  {}", clean(&change.why));
+    }
+    if let Some(source) = &change.source {
+        let _ = write!(out, "  {}", paint(DIM, &place(&source.file, source.line)));
+    }
+    if change.wave != 0 {
+        let _ = write!(out, "  {}", paint(DIM, &format!("wave {}", change.wave)));
+    }
+    if !change.waits_for.is_empty() {
+        let names: Vec<String> = change.waits_for.iter().take(3).map(|object| clean(&object.to_string())).collect();
+        let more = match change.waits_for.len().saturating_sub(3) {
+            0 => String::new(),
+            n => format!(" and {n} more"),
+        };
+        let _ = write!(out, "  {}", paint(DIM, &format!("after {}{more}", names.join(", "))));
+    }
+    out.push('\n');
+}
+
+fn diff_text(lines: &[Line], out: &mut String) {
+    for line in lines.iter().take(MAX_DIFF_LINES) {
+        let style = match line {
+            Line::Hunk(_) => CYAN,
+            Line::Same(_) => Style::new(),
+            Line::Removed(_) => RED,
+            Line::Added(_) => GREEN,
+        };
+        let _ = writeln!(out, "      {}", paint(style, &line.text()));
+    }
+    if let Some(rest) = lines.len().checked_sub(MAX_DIFF_LINES).filter(|rest| *rest > 0) {
+        let _ = writeln!(
+            out,
+            "      {}",
+            paint(DIM, &format!("… {} more; `-o json` has every field", plural(rest, "line")))
+        );
+    }
+}
+
+fn tell_problem(error: &Problem, indent: &str, out: &mut String) {
+    let (message, hint) = problem(error);
+    let _ = writeln!(out, "{indent}{} {message}", paint(RED, "✗"));
+    if let Some(hint) = hint {
+        let _ = writeln!(out, "{indent}  {} {hint}", paint(CYAN, "→"));
+    }
+}
+
+fn tell_finding(finding: &PolicyFinding, out: &mut String) {
+    let (style, sign) = match finding.action.as_str() {
+        "deny" => (RED, "✗"),
+        "warn" => (YELLOW, "!"),
+        _ => (DIM, "·"),
+    };
+    let _ = writeln!(
+        out,
+        "  {} {} {}: {}: {}",
+        paint(style, &format!("{sign} {}", clean(&finding.action))),
+        paint(DIM, &place(&finding.file, finding.line)),
+        clean(&finding.object.to_string()),
+        clean(&finding.policy),
+        clean(&finding.message),
+    );
+}
+
+/// The last lines: the sum, and what to run next.
+fn summary(report: &PlanReport, base: Option<&BaseNote>) -> String {
+    let errors = || report.apps.iter().filter_map(|app| app.error.as_ref()).chain(&report.error);
+    let waiting = errors().filter(|error| waits_for_approval(error)).count();
+    let failed = errors().count() - waiting;
+    let unchanged: usize = report.apps.iter().map(|app| app.unchanged).sum();
+    let total = count(report.apps.iter().flat_map(|app| &app.changes));
+    let revision = short_revision(report.revision.as_deref());
+    let mut out = String::new();
+    if total.is_empty() && failed + waiting == 0 {
+        let _ = writeln!(
+            out,
+            "{}",
+            paint(GREEN, &format!("Nothing to do: {} at {revision}.", plural(unchanged, "object")))
+        );
+        return out;
+    }
+    if !total.is_empty() {
+        let _ = writeln!(
+            out,
+            "{} {}; {unchanged} unchanged. Revision {revision}.",
+            paint(BOLD, "Plan:"),
+            counts(&total, None)
+        );
+    }
+    if failed > 0 {
+        let sentence = format!("{} cannot be planned; nothing of it would change.", plural(failed, "app"));
+        let _ = writeln!(out, "{}", paint(RED, &sentence));
+    }
+    if waiting > 0 {
+        let sentence = format!("{} waits with deletions until they are approved.", plural(waiting, "app"));
+        let _ = writeln!(out, "{}", paint(YELLOW, &sentence));
+    }
+    if !total.is_empty() {
+        let next = match base {
+            None => "Run `driftless sync` with the same arguments to carry it out.".to_owned(),
+            Some(base) => format!("This is what merging into {} adds.", short_revision(Some(&base.revision))),
+        };
+        let _ = writeln!(out, "{}", paint(DIM, &next));
+    }
+    out
+}
+
+/// One change as it ends, for progress and for the result: `  ✓ create  Deployment shop/web  2.3 s`.
+pub fn outcome_text(change: &SyncedChange) -> String {
+    let (style, sign) = match change.outcome {
+        Outcome::Applied => (GREEN, "✓"),
+        Outcome::Failed => (RED, "✗"),
+        Outcome::Skipped => (DIM, "–"),
+    };
+    let mut out = format!(
+        "  {} {}  {}",
+        paint(style, sign),
+        actions(&change.change),
+        paint(BOLD, &clean(&change.change.object.to_string()))
+    );
+    if change.outcome != Outcome::Skipped {
+        let _ = write!(out, "  {}", paint(DIM, &duration(change.took_ms)));
+    }
+    if !change.message.is_empty() {
+        let _ = write!(out, "  {}", clean(&change.message));
+    }
+    out
+}
+
+/// The result of a sync.
+pub fn sync_text(report: &SyncReport) -> String {
+    let mut out = String::new();
+    if let Some(error) = &report.error {
+        tell_problem(error, "", &mut out);
+    }
+    for app in &report.apps {
+        app_sync_text(app, &mut out);
+    }
+    let outcomes = || report.apps.iter().flat_map(|app| &app.changes).map(|change| change.outcome);
+    let of = |wanted: Outcome| outcomes().filter(|outcome| *outcome == wanted).count();
+    let unwell = report.apps.iter().filter(|app| !is_well(app)).count() + usize::from(report.error.is_some());
+    let revision = short_revision(report.revision.as_deref());
+    let sentence = match (of(Outcome::Applied), of(Outcome::Failed), of(Outcome::Skipped)) {
+        (0, 0, 0) => format!("{revision}: nothing to do."),
+        (applied, 0, 0) => format!("{revision}: {applied} applied."),
+        (applied, failed, skipped) => format!("{revision}: {applied} applied, {failed} failed, {skipped} skipped."),
+    };
+    if unwell == 0 {
+        let _ = writeln!(out, "{}", paint(GREEN, &format!("{sentence} In sync and healthy.")));
+    } else {
+        let hint = "`driftless status` shows what is wrong.";
+        let _ = writeln!(out, "{} {hint}", paint(RED, &format!("{sentence} {} not well.", plural_is(unwell))));
+    }
+    out
+}
+
+fn plural_is(n: usize) -> String {
+    if n == 1 { "1 app is".into() } else { format!("{n} apps are") }
+}
+
+fn is_well(app: &AppSync) -> bool {
+    app.error.is_none()
+        && app.sync == super::status_report::SyncState::Synced
+        && matches!(app.health, Health::Healthy | Health::Suspended)
+}
+
+fn app_sync_text(app: &AppSync, out: &mut String) {
+    let style = if is_well(app) { GREEN } else { RED };
+    let state = paint(style, &format!("{}, {}", app.sync.as_str(), app.health));
+    let _ = write!(out, "{} → {}: {state}", paint(BOLD, &clean(&app.name)), clean(&app.cluster));
+    if !app.message.is_empty() {
+        let _ = write!(out, ": {}", clean(&app.message));
+    }
+    out.push('\n');
+    if let Some(error) = &app.error {
+        tell_problem(error, "  ", out);
+    }
+    for finding in &app.policy {
+        tell_finding(finding, out);
+    }
+    for change in &app.changes {
+        let _ = writeln!(out, "{}", outcome_text(change));
+    }
+    out.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample;
+    use super::*;
+
+    fn plain(text: &str) -> String {
+        anstream::adapter::strip_str(text).to_string()
+    }
+
+    #[test]
+    fn a_plan() {
+        let (report, diffs) = sample::plan();
+        insta::assert_snapshot!(plain(&plan_text(&report, &diffs)));
+    }
+
+    #[test]
+    fn nothing_to_do() {
+        let report = sample::empty_plan();
+        insta::assert_snapshot!(plain(&plan_text(&report, &ObjectDiffs::default())));
+    }
+
+    #[test]
+    fn a_sync() {
+        insta::assert_snapshot!(plain(&sync_text(&sample::sync())));
+    }
+
+    #[test]
+    fn hostile_texts_do_not_reach_the_terminal() {
+        let (report, diffs) = sample::hostile_plan();
+        let text = plan_text(&report, &diffs);
+        assert!(!text.contains("\u{1b}[2J") && !text.contains('\u{202e}') && !text.contains("\u{7}"));
+        assert!(plain(&text).lines().all(|line| !line.starts_with("FORGED")));
+    }
+}

@@ -1,0 +1,30 @@
+//! Where desired state comes from: revisions and trees (pure), and Git itself (I/O).
+//!
+//! [`tree`] and [`cadence`] are pure. [`GitMirror`] is the one way to a repository, local or remote; it blocks, so that
+//! async code calls it by `spawn_blocking`. [`follow`] says when a local repository's branches may have moved.
+
+pub mod cadence;
+pub mod error;
+pub mod follow;
+pub mod git;
+mod http;
+mod local;
+mod merge;
+mod mirror;
+mod odb;
+mod packs;
+mod remote;
+mod resolve;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod tree;
+pub mod url;
+
+pub use cadence::{Backoff, Cadence, Interval, Schedule};
+pub use error::GitError;
+pub use follow::{Follower, Watched};
+pub use git::{CommitInfo, Fetched, GitMirror, GitOptions, Head};
+pub use merge::{Merge, Merged};
+pub use odb::is_lfs_pointer;
+pub use tree::{Entry, Revision, SourceTree, TreeError};
+pub use url::{Auth, RepoUrl};

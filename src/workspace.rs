@@ -1,0 +1,252 @@
+//! The configuration with its repositories opened and its clusters connected: what every command and the daemon start
+//! from.
+
+use crate::app::{App, apps_of, removed_app};
+use crate::apply::parents::this_process;
+use crate::config::{Auth as AuthConfig, ClusterAccess, Config, Repository, SecretRef};
+use crate::engine::Engine;
+use crate::inventory::identity::scope_name;
+use crate::live::client::Target;
+use crate::object::Problem;
+use crate::policy::PolicySet;
+use crate::reconcile::default_namespace;
+use crate::render::rendered::digest;
+use crate::render::{AppSource, Rendered, Tools, render};
+use crate::scope::{Member, Neighbours, removed};
+use crate::source::url::Auth;
+use crate::source::{GitMirror, GitOptions, RepoUrl, Revision, SourceTree};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Name of the configuration file, at a repository's root or in the working directory.
+pub const CONFIG_FILE: &str = "driftless.toml";
+
+/// A repository, opened.
+#[derive(Clone)]
+pub struct Origin {
+    /// Its configuration.
+    pub repository: Repository,
+    /// Git.
+    pub mirror: GitMirror,
+    /// Its address without credentials: part of its apps' identity.
+    pub identity: String,
+    /// Its short name, by which an app at its root is named.
+    pub name: String,
+}
+
+/// A revision with its content.
+#[derive(Clone)]
+pub struct Tip {
+    /// The commit.
+    pub revision: Revision,
+    /// Its files.
+    pub tree: Arc<SourceTree>,
+}
+
+impl Origin {
+    /// Opens a repository. Nothing is fetched yet.
+    ///
+    /// # Errors
+    /// When the address is wrong, the credentials cannot be read, or a local repository is none.
+    pub fn open(repository: &Repository, base: &Path, cache_dir: &Path) -> Result<Self, Problem> {
+        let url = if repository.is_local() && !repository.url.starts_with("file://") {
+            RepoUrl::local(&base.join(&repository.url))?
+        } else {
+            RepoUrl::parse(&repository.url)?
+        };
+        let auth = repository.auth.as_ref().map(read_auth).transpose()?;
+        let mirror = GitMirror::open_with(&url, cache_dir, GitOptions { auth, ..GitOptions::default() })?;
+        Ok(Self { repository: repository.clone(), identity: url.identity(), name: url.name(), mirror })
+    }
+
+    /// Where the tracked branch is now, fetched.
+    ///
+    /// # Errors
+    /// When the repository cannot be reached, or the branch is not there.
+    pub async fn fetch_head(&self) -> Result<Revision, Problem> {
+        let (mirror, branch) = (self.mirror.clone(), self.repository.branch.clone());
+        off_thread(move || Ok(mirror.fetch(branch.as_deref())?.revision)).await
+    }
+
+    /// The commit that a person names, after a fetch.
+    ///
+    /// # Errors
+    /// When there is no such commit.
+    pub async fn resolve(&self, spec: Option<&str>) -> Result<Revision, Problem> {
+        let head = self.fetch_head().await?;
+        let Some(spec) = spec.map(str::to_owned) else { return Ok(head) };
+        let mirror = self.mirror.clone();
+        off_thread(move || Ok(mirror.resolve(&spec)?)).await
+    }
+
+    /// A commit's files.
+    ///
+    /// # Errors
+    /// When the commit is not here, or its tree is over the limits.
+    pub async fn tip(&self, revision: &Revision) -> Result<Tip, Problem> {
+        let (mirror, wanted) = (self.mirror.clone(), revision.clone());
+        let tree = off_thread(move || Ok(mirror.tree(&wanted, None)?)).await?;
+        Ok(Tip { revision: revision.clone(), tree: Arc::new(tree) })
+    }
+
+    /// The apps of a tree.
+    ///
+    /// # Errors
+    /// Everything that is wrong about the apps' names and paths.
+    pub fn apps(&self, config: &Config, tree: &SourceTree) -> Result<Vec<App>, Vec<Problem>> {
+        apps_of(config, &self.repository, &self.identity, &self.name, tree)
+    }
+}
+
+/// Runs blocking work (Git, parsing) where it holds up nothing else.
+///
+/// # Errors
+/// The work's own; one that says so if it panicked.
+pub async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Problem::new("InternalError", format!("a worker ended unexpectedly: {error}"))),
+    }
+}
+
+fn read_auth(auth: &AuthConfig) -> Result<Auth, Problem> {
+    Ok(Auth::basic(auth.username.as_deref(), &read_secret(&auth.token)?))
+}
+
+/// Reads a secret from where the configuration says it is. The value goes nowhere but to its user.
+///
+/// # Errors
+/// Which variable or file is missing.
+pub fn read_secret(secret: &SecretRef) -> Result<String, Problem> {
+    match secret {
+        SecretRef::Env(name) => std::env::var(name).map_err(|_| {
+            Problem::new("SecretMissing", format!("the environment variable {name} is not set"))
+                .hint("driftless.toml names it as the place of a secret")
+        }),
+        SecretRef::File(path) => std::fs::read_to_string(path)
+            .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
+            .map_err(|error| Problem::new("SecretMissing", format!("{} cannot be read: {error}", path.display()))),
+    }
+}
+
+/// Policies: the built-in ones, and those of the configured directories in the tree.
+///
+/// # Errors
+/// Every fault of every policy file: a policy that cannot be evaluated must not pass silently.
+pub async fn policies_of(config: &Config, tree: &SourceTree, tools: &Tools) -> Result<PolicySet, Vec<Problem>> {
+    let mut all = PolicySet::builtin();
+    for path in &config.policy.paths {
+        let source = AppSource { name: "policies".into(), path: path.clone(), ..AppSource::default() };
+        let rendered = render(tree, &source, tools, None).await.map_err(|error| error.problems)?;
+        let loaded = PolicySet::load(&rendered.objects)
+            .map_err(|errors| errors.into_iter().map(Problem::from).collect::<Vec<_>>())?;
+        all = all.and(loaded);
+    }
+    Ok(all)
+}
+
+/// Renders apps, several at a time. `namespace_of` gives the namespace of objects that name none.
+pub async fn render_apps(
+    apps: Vec<App>,
+    tree: &Arc<SourceTree>,
+    tools: &Tools,
+    namespace_of: impl Fn(&App) -> String,
+    key: &[u8],
+) -> Vec<Member> {
+    let tasks: Vec<_> = apps
+        .into_iter()
+        .map(|app| {
+            let source = AppSource {
+                name: app.name.clone(),
+                path: app.path.clone(),
+                namespace: namespace_of(&app),
+                ignore: app.ignore_files.clone(),
+            };
+            let (tree, tools, key) = (tree.clone(), tools.clone(), key.to_vec());
+            let task = tokio::spawn(async move { render(&tree, &source, &tools, Some(&key)).await });
+            (Arc::new(app), task)
+        })
+        .collect();
+    let mut members = Vec::with_capacity(tasks.len());
+    for (app, task) in tasks {
+        let rendered: Result<Rendered, Vec<Problem>> = match task.await {
+            Ok(rendered) => rendered.map_err(|error| error.problems),
+            Err(error) => Err(vec![Problem::new("InternalError", format!("rendering ended unexpectedly: {error}"))]),
+        };
+        members.push(Member { app, rendered: Arc::new(rendered) });
+    }
+    members
+}
+
+/// The apps of one repository on one cluster: those of a tree, rendered, and those that are gone from it and still have an
+/// inventory; and what they want from each other. `keep_empty` keeps the gone ones that own nothing any more.
+///
+/// # Errors
+/// When the cluster or an inventory cannot be read.
+pub async fn members_on(
+    engine: &Engine,
+    (config, origin, tools): (&Config, &Origin, &Tools),
+    apps: Vec<App>,
+    tip: &Tip,
+    key: &[u8],
+    keep_empty: bool,
+) -> Result<(Vec<Member>, Neighbours), Vec<Problem>> {
+    let kinds = engine.kinds().await.map_err(|e| vec![e.problem()])?;
+    let mut members = render_apps(apps, &tip.tree, tools, |app| default_namespace(engine, app), key).await;
+    let scope = scope_name(&config.instance.name, &origin.identity, &origin.repository.path);
+    let parents = engine.parents.load_scope(&scope).await.map_err(|e| vec![e.into()])?;
+    let neighbours = Neighbours::new(
+        &members,
+        &parents,
+        &kinds,
+        engine.client.default_namespace(),
+        engine.parents.namespace(),
+        &tip.revision,
+    );
+    // All apps gone is a wrong path or an emptied branch rather than an order to delete everything.
+    let all_gone = members.is_empty();
+    for gone in removed(&members, &parents) {
+        if gone.parent.members.is_empty() && (all_gone || !keep_empty) {
+            continue;
+        }
+        let namespace = &gone.parent.namespace;
+        let app = removed_app(config, &origin.repository, &gone.parent.identity, namespace, engine.client.name());
+        let Some(mut app) = app else { continue };
+        app.plan.app_removed = !all_gone;
+        let nothing = Rendered { objects: Vec::new(), digest: digest(&[], namespace, Some(key)), warnings: Vec::new() };
+        members.push(Member { app: Arc::new(app), rendered: Arc::new(Ok(nothing)) });
+    }
+    Ok((members, neighbours))
+}
+
+/// How a cluster is reached, as the client wants it.
+pub fn target(access: &ClusterAccess) -> Option<Target> {
+    match access {
+        ClusterAccess::Kubeconfig { path, context } => {
+            Some(Target::Kubeconfig { file: path.clone(), context: context.clone() })
+        }
+        ClusterAccess::InCluster => Some(Target::InCluster),
+        // Whoever starts the embedded cluster knows its address.
+        ClusterAccess::Embedded => None,
+    }
+}
+
+/// Connects to a cluster of the configuration.
+///
+/// # Errors
+/// What is wrong about the kubeconfig.
+pub async fn connect(config: &Config, name: &str, target: &Target, role: &str) -> Result<Engine, Problem> {
+    let daemon = role == "daemon";
+    Ok(Engine::connect(name, target, &config.instance.namespace, this_process(role), daemon).await?)
+}
+
+/// Where mirrors and waiting reports are kept: `DRIFTLESS_CACHE`, else below `XDG_CACHE_HOME` or `~/.cache`.
+pub fn default_cache_dir() -> PathBuf {
+    let from = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    from("DRIFTLESS_CACHE")
+        .or_else(|| from("XDG_CACHE_HOME").map(|dir| dir.join("driftless")))
+        .or_else(|| from("HOME").map(|dir| dir.join(".cache/driftless")))
+        .unwrap_or_else(|| std::env::temp_dir().join("driftless"))
+}

@@ -1,0 +1,14 @@
+//! What the program does, seen from outside.
+
+mod base;
+mod daemon_changes;
+mod daemon_outage;
+mod daemon_restart;
+mod daemon_settings;
+mod daemon_tour;
+
+pub mod cluster;
+mod oneshot;
+mod oneshot_failure;
+mod real_apps;
+pub mod scratch;

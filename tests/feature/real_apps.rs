@@ -1,0 +1,79 @@
+//! Applications that nobody here wrote, from the folder that `DRIFTLESS_REAL_APPS` names.
+
+use super::cluster::{Cluster, real_apps};
+use super::scratch::Scratch;
+use crate::support::control_plane;
+use serde_json::json;
+use std::path::Path;
+use std::process::Command;
+
+fn copy(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg("-r").arg(from).arg(to).status().unwrap().success());
+}
+
+fn prepared(name: &str, source: &str) -> Option<(&'static Cluster, Scratch)> {
+    let (Some(cluster), Some(folder)) = (Cluster::real(), real_apps()) else {
+        control_plane::skip();
+        return None;
+    };
+    let app = Scratch::new(cluster, name);
+    copy(&folder.join(source), &app.path().join("app"));
+    Some((cluster, app))
+}
+
+/// Everything is there, a second sync finds nothing, and a plan says the same.
+fn settles(app: &Scratch, code: i32, timeout: &str, least: usize) {
+    app.run("check").exits(0);
+    app.run("plan").exits(2);
+    let first = app.run(&format!("sync -o json --timeout {timeout}")).exits(code).json();
+    let changes = first["apps"][0]["changes"].as_array().unwrap();
+    assert!(changes.len() >= least, "{}", changes.len());
+    assert!(changes.iter().all(|change| change["outcome"] == "applied"), "{first:#}");
+    app.run("plan").exits(0);
+    let second = app.run("sync -o json --timeout 2s").exits(code).json();
+    assert_eq!(second["apps"][0]["changes"], json!([]));
+}
+
+#[test]
+fn online_boutique() {
+    let Some((cluster, app)) = prepared("boutique", "online-boutique/kubernetes-manifests") else { return };
+    app.commit("one");
+    settles(&app, 0, "120s", 33);
+    let file = app.path().join("app/frontend.yaml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("image: frontend", "image: frontend:v2")).unwrap();
+    app.commit("two");
+    let plan = app.run("plan -o json").exits(2).json();
+    assert_eq!(plan["summary"], json!({"rollout": 1}));
+    app.run("sync --timeout 60s").exits(0);
+    let live = cluster.object(&app.namespace, "deployment/frontend");
+    assert_eq!(live["spec"]["template"]["spec"]["containers"][0]["image"], "frontend:v2");
+}
+
+#[test]
+fn online_boutique_by_kustomize() {
+    let Some((_, app)) = prepared("kustomized", "online-boutique/kustomize") else { return };
+    app.commit("one");
+    settles(&app, 0, "120s", 33);
+}
+
+/// Definitions of up to 800 KB and resources of them in one commit. What nothing answers for is the metrics API.
+#[test]
+fn kube_prometheus() {
+    let Some((_, app)) = prepared("prometheus", "kube-prometheus/manifests") else { return };
+    app.commit("one");
+    settles(&app, 3, "60s", 131);
+    let status = app.run("status -o json").exits(0).json();
+    let unwell: Vec<&str> = status["apps"][0]["objects"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|object| !matches!(object["health"].as_str(), Some("Healthy" | "Suspended")))
+        .map(|object| object["object"]["kind"].as_str().unwrap())
+        .collect();
+    // Without an operator there are no pods for the budgets of Prometheus and Alertmanager: they gate nothing.
+    assert!(unwell.contains(&"APIService"));
+    assert!(unwell.iter().all(|kind| matches!(*kind, "APIService" | "PodDisruptionBudget")), "{unwell:?}");
+    let message = status["apps"][0]["message"].as_str().unwrap();
+    assert!(message.contains("v1beta1.metrics.k8s.io"), "{message}");
+}

@@ -1,0 +1,6 @@
+//! What the tests stand on.
+
+pub mod conformance;
+pub mod control_plane;
+pub mod daemon;
+pub mod scratch;
