@@ -4,6 +4,7 @@ use crate::config::{self, AppPaths, Config, OnFailure, Repository};
 use crate::inventory::Identity;
 use crate::object::Problem;
 use crate::plan::{IgnoreRule, PlanOptions, PruneLimit};
+use crate::render::HelmSource;
 use crate::render::discover::discover_apps;
 use crate::render::glob::Globs;
 use crate::source::SourceTree;
@@ -33,6 +34,8 @@ pub struct App {
     pub self_heal: bool,
     /// Files that are no manifests.
     pub ignore_files: Vec<String>,
+    /// How a chart is rendered.
+    pub helm: HelmSource,
     /// Apps that come first.
     pub depends_on: Vec<String>,
 }
@@ -213,6 +216,7 @@ fn app(
         on_failure: entry.on_failure,
         self_heal: entry.self_heal,
         ignore_files: entry.ignore_files.clone(),
+        helm: HelmSource { release: entry.helm.release.clone(), values: entry.helm.values.clone() },
         depends_on: entry
             .depends_on
             .iter()

@@ -163,6 +163,7 @@ pub async fn render_apps(
                 path: app.path.clone(),
                 namespace: namespace_of(&app),
                 ignore: app.ignore_files.clone(),
+                helm: app.helm.clone(),
             };
             let (tree, tools, key) = (tree.clone(), tools.clone(), key.to_vec());
             let task = tokio::spawn(async move { render(&tree, &source, &tools, Some(&key)).await });

@@ -1,10 +1,10 @@
 //! Apps: their directories, clusters and settings; names, dependencies and circles among them.
 
 use super::error::Fault;
-use super::file::{AppEntry, DefaultsEntry, IgnoreEntry, Settings};
+use super::file::{AppEntry, DefaultsEntry, HelmEntry, IgnoreEntry, Settings};
 use super::format;
 use super::lines::{Step, Step::Index, Step::Key};
-use super::model::{App, AppPaths, AppRef, ApplyMode, Config, IgnoreRule, OnFailure};
+use super::model::{App, AppPaths, AppRef, ApplyMode, Config, Helm, IgnoreRule, OnFailure};
 use super::resolve::{Resolver, add_found_apps, only};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -271,7 +271,12 @@ pub(super) fn app(
             .clone()
             .or_else(|| defaults.wait_for_address.clone())
             .unwrap_or_default(),
+        helm: own.helm.as_ref().or(defaults.helm.as_ref()).map(helm).unwrap_or_default(),
     }
+}
+
+fn helm(entry: &HelmEntry) -> Helm {
+    Helm { release: entry.release.clone(), values: entry.values.clone() }
 }
 
 fn ignore_rule(entry: &IgnoreEntry) -> IgnoreRule {

@@ -186,6 +186,20 @@ pub struct Settings {
     pub ignore_files: Vec<String>,
     /// Classes of load balancers and Ingresses whose address is waited for; `*` for all. Default: none.
     pub wait_for_address: Option<Vec<String>>,
+    /// How a Helm chart is rendered, where the app is one.
+    pub helm: Option<HelmEntry>,
+}
+
+/// How a Helm chart is rendered.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HelmEntry {
+    /// Release name. Default: the app's name.
+    #[schemars(extend("format" = "name"))]
+    pub release: Option<String>,
+    /// Values files besides the chart's own `values.yaml`, the last one wins: relative to the app's directory, or with a
+    /// leading `/` to the repository's root.
+    pub values: Vec<String>,
 }
 
 /// Fields that are left alone. What is not given matches everything.

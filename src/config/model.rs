@@ -172,6 +172,17 @@ pub struct App {
     pub ignore_files: Vec<String>,
     /// Classes whose address is waited for.
     pub wait_for_address: Vec<String>,
+    /// How a chart is rendered.
+    pub helm: Helm,
+}
+
+/// How a Helm chart is rendered.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Helm {
+    /// Release name; `None`: the app's name.
+    pub release: Option<String>,
+    /// Values files, as written.
+    pub values: Vec<String>,
 }
 
 /// Which directories an entry stands for, below the repository's `path`.

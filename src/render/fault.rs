@@ -102,9 +102,15 @@ pub enum ManifestFault {
     /// A Kustomization among plain manifests.
     #[error("a Kustomization inside an app of plain manifests is not built")]
     NestedKustomization,
-    /// A Helm chart.
-    #[error("Helm charts are not rendered yet")]
-    HelmChart,
+    /// A Helm chart among plain manifests.
+    #[error("a Helm chart inside an app of plain manifests is not rendered")]
+    NestedChart,
+    /// Helm said no, or could not be run.
+    #[error("{0}")]
+    Helm(String),
+    /// A chart that renders to something else each time: the field that differs.
+    #[error("the chart renders differently each time: {0}")]
+    HelmUnstable(String),
     /// A field that the App shorthand does not have.
     #[error("unknown field `{field}`; known here: {known}")]
     UnknownField {
@@ -145,7 +151,9 @@ impl ManifestFault {
             Self::Duplicate { .. } => "DuplicateObject",
             Self::RemovedApi { .. } => "RemovedApi",
             Self::NestedKustomization => "NestedKustomization",
-            Self::HelmChart => "HelmUnsupported",
+            Self::NestedChart => "NestedChart",
+            Self::Helm(_) => "HelmFailed",
+            Self::HelmUnstable(_) => "HelmUnstable",
             Self::UnknownField { .. } | Self::BadValue { .. } => "InvalidApp",
             Self::KustomizeReference(_) => "KustomizeReference",
             Self::KustomizeField(_) => "KustomizeUnsupported",
@@ -173,7 +181,14 @@ impl ManifestFault {
             Self::NestedKustomization => {
                 "make its directory an app of its own, or move the plain manifests above it into a directory"
             }
-            Self::HelmChart => "render it with `helm template` and commit the YAML, or name it in the app's `ignore`",
+            Self::NestedChart => "make its directory an app of its own, or name it in the app's `ignore_files`",
+            Self::Helm(text) if text.contains("missing in charts") => {
+                "run `helm dependency build` in the chart, and commit its `charts` directory"
+            }
+            Self::Helm(_) => "`helm template` with the app's values shows the same",
+            Self::HelmUnstable(_) => {
+                "what is made at random (`randAlphaNum`, `genCA`, `now`, …) has to be given as a value, or ignored"
+            }
             Self::Kustomize(_) => "`kustomize build` of the app's directory shows the same",
             Self::KustomizeReference(_) => "copy what it refers to into this repository",
             _ => return None,

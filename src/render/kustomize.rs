@@ -4,22 +4,26 @@
 //! file and line it comes from as far as Kustomize tells.
 //!
 //! Guarantees: what a kustomization reaches is read first, and what leads out of the repository is refused before
-//! anything runs (`refs`); the process sees only a copy of what it reaches, which is removed whatever happens
-//! (`workdir`); it runs without the caller's environment, without `git` and without plugins, within limits of time,
-//! memory and output, and its whole process group ends with it (`process`).
+//! anything runs (`refs`); the process sees only a copy of what it reaches, which is removed whatever happens; it runs
+//! without the caller's environment, without `git`, plugins, functions and Helm (they need flags that are not given),
+//! within limits of time, memory and output, and its whole process group ends with it (`process`).
 
 mod origin;
-mod process;
 mod refs;
-mod stderr;
-mod workdir;
 
-pub use process::{Kustomizer, Limits, Tools};
+pub(super) use refs::names_secret;
 
 use super::fault::{ManifestError, ManifestFault};
 use super::manifest::{Manifests, Strangers};
+use super::process::{self, Kustomizer, ProcessError, Tools};
+use super::stderr::{KUSTOMIZE_WORDS, message};
+use super::workdir::Workdir;
 use super::yaml::parse_yaml;
 use crate::source::tree::SourceTree;
+use std::ffi::OsString;
+
+const NO_TOOL: &str =
+    "neither `kustomize` nor `kubectl` is on the PATH, and this app is a kustomization: install one of them";
 
 /// Builds the kustomization `file` in the directory `dir`. Errors are in the answer.
 pub(super) async fn render(tree: &SourceTree, dir: &str, file: &str, tools: &Tools) -> Manifests {
@@ -51,10 +55,22 @@ async fn build(tree: &SourceTree, dir: &str, file: &str, tools: &Tools) -> Resul
     let reach = refs::reach(tree, dir)?;
     let one = |message: String| vec![ManifestError::new(file, 1, ManifestFault::Kustomize(message))];
     let traced = if reach.mentions_origin { None } else { origin::with_trace(tree, file) };
-    let workdir = workdir::Workdir::new(tree, &reach.roots, traced.as_ref().map(|text| (file, text.as_slice())))
+    let (program, verb) = match &tools.kustomizer {
+        Some(Kustomizer::Kustomize(program)) => (program, "build"),
+        Some(Kustomizer::Kubectl(program)) => (program, "kustomize"),
+        None => return Err(one(NO_TOOL.to_owned())),
+    };
+    let workdir = Workdir::new(tree, &reach.roots, traced.as_ref().map(|text| (file, text.as_slice())))
         .map_err(|error| one(error.to_string()))?;
-    let output =
-        process::build(tools, &workdir, dir, reach.has_secrets).await.map_err(|error| one(error.to_string()))?;
+    let mut target = OsString::from("./");
+    target.push(dir);
+    let output = process::run(tools, program, &[verb.into(), target], &workdir).await.map_err(|error| match error {
+        ProcessError::Failed { status, stderr } => {
+            let words = reach.has_secrets.then_some(KUSTOMIZE_WORDS);
+            one(format!("kustomize: {}", message(&stderr, status, &workdir, dir, words)))
+        }
+        error => one(error.to_string()),
+    })?;
     Ok(Built { output, traced: traced.is_some() })
 }
 

@@ -9,8 +9,10 @@
 use super::discover::{CHART_FILE, KUSTOMIZATION_FILES, is_manifest_name, join};
 use super::fault::{ManifestError, ManifestFault};
 use super::glob::Globs;
-use super::kustomize::{self, Tools};
+use super::helm::{self, HelmSource};
+use super::kustomize;
 use super::manifest::{Manifests, Strangers, duplicates};
+use super::process::Tools;
 use super::yaml::{parse_json, parse_yaml};
 use crate::object::{Desired, Digest, Problem};
 use crate::source::tree::{Entry, SourceTree, Target, TreeError};
@@ -32,6 +34,8 @@ pub struct AppSource {
     pub namespace: String,
     /// Files that are no manifests: patterns as in [`Globs`].
     pub ignore: Vec<String>,
+    /// How a chart is rendered.
+    pub helm: HelmSource,
 }
 
 /// What an app renders to.
@@ -102,11 +106,7 @@ pub async fn render(
     let mut manifests = match shape(tree, &dir) {
         Shape::Plain => plain(tree, &dir, app).map_err(|problem| fail(vec![*problem]))?,
         Shape::Kustomization(file) => kustomize::render(tree, &dir, &file, tools).await,
-        Shape::Chart(file) => {
-            let mut manifests = Manifests::default();
-            manifests.errors.push(ManifestError::new(&file, 1, ManifestFault::HelmChart));
-            manifests
-        }
+        Shape::Chart(file) => helm::render(tree, &dir, &file, app, tools).await,
     };
     manifests.errors.extend(duplicates(&manifests.objects, &app.namespace));
     if !manifests.errors.is_empty() {
@@ -189,7 +189,7 @@ fn foreign_dirs(tree: &SourceTree, dir: &str, globs: &Globs, manifests: &mut Man
         let relative = path.get(skip..).unwrap_or_default();
         let (Some((parent, name)), true) = (path.rsplit_once('/'), relative.contains('/')) else { continue };
         let fault = match name {
-            CHART_FILE => ManifestFault::HelmChart,
+            CHART_FILE => ManifestFault::NestedChart,
             name if KUSTOMIZATION_FILES.contains(&name) => ManifestFault::NestedKustomization,
             _ => continue,
         };

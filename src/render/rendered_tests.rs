@@ -2,16 +2,16 @@
 
 use super::*;
 use crate::object::Manifest;
-use crate::render::kustomize::Limits;
+use crate::render::process::Limits;
 use crate::source::tree::Revision;
 use proptest::prelude::*;
 
 fn no_tools() -> Tools {
-    Tools::new(None, Limits::default())
+    Tools::new(None, None, Limits::default())
 }
 
 fn app(path: &str) -> AppSource {
-    AppSource { name: "web".into(), path: path.into(), namespace: "shop".into(), ignore: vec![] }
+    AppSource { name: "web".into(), path: path.into(), namespace: "shop".into(), ..AppSource::default() }
 }
 
 fn now<F: Future>(future: F) -> F::Output {
@@ -52,7 +52,7 @@ fn which_files_are_read() {
     source.ignore.clear();
     let error = run(&files, &source).unwrap_err();
     let places: Vec<_> = error.problems.iter().map(|p| (p.file.as_deref().unwrap(), p.reason.as_str())).collect();
-    assert_eq!(places, [("web/chart/Chart.yaml", "HelmUnsupported"), ("web/values.yaml", "NotAnObject")]);
+    assert_eq!(places, [("web/chart/Chart.yaml", "NestedChart"), ("web/values.yaml", "NotAnObject")]);
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn apps_that_cannot_be() {
         (vec![("x", "")], "nope", "BadPath"),
         (vec![("x", "")], "x", "BadPath"),
         (vec![("x", "")], "../y", "BadPath"),
-        (vec![("web/Chart.yaml", "")], "web", "HelmUnsupported"),
+        (vec![("web/Chart.yaml", "")], "web", "HelmFailed"),
         (vec![("web/kustomization.yaml", "resources: [https://x/y]")], "web", "KustomizeReference"),
         (vec![("web/kustomization.yaml", "namePrefix: x-")], "web", "KustomizeFailed"),
     ] {

@@ -275,7 +275,7 @@ fn looks_remote(text: &str) -> bool {
 }
 
 /// The word `Secret` by itself (not `imagePullSecrets`), or a generator of them.
-fn names_secret(content: &[u8]) -> bool {
+pub(in crate::render) fn names_secret(content: &[u8]) -> bool {
     let word = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
     let alone = |at: usize| !word(at.checked_sub(1).and_then(|i| content.get(i))) && !word(content.get(at + 6));
     content.windows(6).enumerate().any(|(at, window)| window == b"Secret" && alone(at))

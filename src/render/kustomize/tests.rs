@@ -10,7 +10,7 @@ async fn build(files: &[(&str, &str)]) -> Option<Result<Rendered, RenderError>> 
     let tools = Tools::find(std::env::var_os("PATH").as_deref());
     let found = !format!("{tools:?}").contains("kustomizer: None");
     let tree = SourceTree::from_files(files.iter().copied()).unwrap();
-    let app = AppSource { name: "web".into(), path: "over".into(), namespace: "shop".into(), ignore: vec![] };
+    let app = AppSource { name: "web".into(), path: "over".into(), namespace: "shop".into(), ..AppSource::default() };
     if found { Some(render(&tree, &app, &tools, None).await) } else { None }
 }
 

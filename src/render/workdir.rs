@@ -27,7 +27,7 @@ const STALE: Duration = Duration::from_secs(3600);
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WorkdirError {
     /// Too much.
-    #[error("the kustomization's directories hold more than {MAX_FILES} files or {MAX_BYTES} bytes")]
+    #[error("the app's directories hold more than {MAX_FILES} files or {MAX_BYTES} bytes")]
     TooLarge,
     /// The disk says no.
     #[error("a private directory in {dir:?} cannot be written: {error}")]
@@ -40,7 +40,7 @@ pub(super) struct Workdir {
 }
 
 impl Workdir {
-    /// Copies `roots` and all below them. `replaced` is a file to be written with another content.
+    /// Copies `roots` (files, or directories and all below them). `replaced` is a file to be written with another content.
     pub fn new(
         tree: &SourceTree,
         roots: &BTreeSet<String>,
@@ -59,8 +59,11 @@ impl Workdir {
         let (mut files, mut bytes) = (0_usize, 0_usize);
         let mut written: BTreeSet<&str> = BTreeSet::new();
         for root in roots {
-            make_dir(&workdir.tree().join(root)).map_err(failed)?;
-            for (path, entry) in tree.under(root) {
+            let file = tree.entries.get_key_value(root).map(|(path, entry)| (path.as_str(), entry));
+            if file.is_none() {
+                make_dir(&workdir.tree().join(root)).map_err(failed)?;
+            }
+            for (path, entry) in file.into_iter().chain(tree.under(root)) {
                 if !written.insert(path) {
                     continue;
                 }

@@ -1,10 +1,9 @@
-//! Kustomize as a process: which one, and its limits.
+//! The programs that rendering runs, and their limits: Kustomize and Helm.
 //!
 //! The environment is empty but for a private home, an empty `PATH` (no `git`, no plugins) and proxies that lead
-//! nowhere. Plugins, functions and Helm stay off: they need flags that are not given. Memory and CPU time are limited
-//! by the shell's `ulimit` (setting limits from here would need unsafe code); time and output by us.
+//! nowhere. Memory and CPU time are limited by the shell's `ulimit` (setting limits from here would need unsafe code);
+//! time and output by us.
 
-use super::stderr::message;
 use super::workdir::Workdir;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -49,18 +48,19 @@ impl Default for Limits {
 /// The programs that rendering may run. Cheap to clone; clones share the limit of builds at a time.
 #[derive(Debug, Clone)]
 pub struct Tools {
-    kustomizer: Option<Kustomizer>,
+    pub(super) kustomizer: Option<Kustomizer>,
+    pub(super) helm: Option<PathBuf>,
     limits: Limits,
     slots: Arc<Semaphore>,
 }
 
 impl Tools {
     /// These tools and no others.
-    pub fn new(kustomizer: Option<Kustomizer>, limits: Limits) -> Self {
-        Self { kustomizer, limits, slots: Arc::new(Semaphore::new(limits.builds.max(1))) }
+    pub fn new(kustomizer: Option<Kustomizer>, helm: Option<PathBuf>, limits: Limits) -> Self {
+        Self { kustomizer, helm, limits, slots: Arc::new(Semaphore::new(limits.builds.max(1))) }
     }
 
-    /// Looks for `kustomize`, then `kubectl`, in a search path (the value of `PATH`).
+    /// Looks for `kustomize`, then `kubectl`, and for `helm`, in a search path (the value of `PATH`).
     pub fn find(search_path: Option<&OsStr>) -> Self {
         let find = |name: &str| {
             std::env::split_paths(search_path.unwrap_or_default())
@@ -70,7 +70,7 @@ impl Tools {
         };
         let kustomizer =
             find("kustomize").map(Kustomizer::Kustomize).or_else(|| find("kubectl").map(Kustomizer::Kubectl));
-        Self::new(kustomizer, Limits::default())
+        Self::new(kustomizer, find("helm"), Limits::default())
     }
 }
 
@@ -82,9 +82,6 @@ fn is_executable(file: &Path) -> bool {
 /// Why there is no output.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ProcessError {
-    /// Nothing to run.
-    #[error("neither `kustomize` nor `kubectl` is on the PATH, and this app is a kustomization: install one of them")]
-    NoTool,
     /// It did not start.
     #[error("{program:?} cannot be started: {error}")]
     Start { program: PathBuf, error: std::io::Error },
@@ -94,30 +91,25 @@ pub(super) enum ProcessError {
     /// Too much.
     #[error("the build wrote more than {0} bytes and was ended")]
     TooMuchOutput(usize),
-    /// It said no.
-    #[error("kustomize: {0}")]
-    Failed(String),
+    /// It said no: what it wrote to standard error may quote a Secret.
+    #[error("it ended with {status}")]
+    Failed { status: ExitStatus, stderr: Vec<u8> },
 }
 
-/// Runs a build of `dir` in the copy. `has_secrets` keeps quoted content out of the error text.
-pub(super) async fn build(
+/// Runs a program in the copy, and gives its standard output.
+pub(super) async fn run(
     tools: &Tools,
+    program: &Path,
+    args: &[OsString],
     workdir: &Workdir,
-    dir: &str,
-    has_secrets: bool,
 ) -> Result<Vec<u8>, ProcessError> {
-    let (program, verb) = match &tools.kustomizer {
-        None => return Err(ProcessError::NoTool),
-        Some(Kustomizer::Kustomize(program)) => (program, "build"),
-        Some(Kustomizer::Kubectl(program)) => (program, "kustomize"),
-    };
     // The semaphore is never closed.
     let _slot = tools.slots.acquire().await;
     let limits = tools.limits;
-    let start = |error| ProcessError::Start { program: program.clone(), error };
-    let mut child = command(program, verb, dir, workdir, limits).spawn().map_err(start)?;
+    let start = |error| ProcessError::Start { program: program.to_owned(), error };
+    let mut child = command(program, args, workdir, limits).spawn().map_err(start)?;
     let mut group = Group(child.id());
-    let ended = tokio::time::timeout(limits.time, run(&mut child, limits.output_bytes)).await;
+    let ended = tokio::time::timeout(limits.time, collect(&mut child, limits.output_bytes)).await;
     let (status, stdout, stderr) = match ended {
         Err(_) => return Err(ProcessError::TimedOut(limits.time)),
         Ok(Err(error)) => return Err(start(error)),
@@ -126,16 +118,11 @@ pub(super) async fn build(
     };
     // It has been waited for and nobody holds its pipes: its number may be another's by now.
     group.0 = None;
-    if status.success() {
-        return Ok(stdout);
-    }
-    Err(ProcessError::Failed(message(&stderr, status, workdir, dir, has_secrets)))
+    if status.success() { Ok(stdout) } else { Err(ProcessError::Failed { status, stderr }) }
 }
 
-fn command(program: &Path, verb: &str, dir: &str, workdir: &Workdir, limits: Limits) -> Command {
+fn command(program: &Path, args: &[OsString], workdir: &Workdir, limits: Limits) -> Command {
     const SCRIPT: &str = "ulimit -v \"$0\" 2>/dev/null; ulimit -t \"$1\" 2>/dev/null; ulimit -c 0; shift; exec \"$@\"";
-    let mut target = OsString::from("./");
-    target.push(dir);
     // An image without a shell has no `ulimit` either: the limits of time and output are left.
     let mut command = if Path::new(SHELL).exists() {
         let mut command = Command::new(SHELL);
@@ -146,8 +133,7 @@ fn command(program: &Path, verb: &str, dir: &str, workdir: &Workdir, limits: Lim
         Command::new(program)
     };
     command
-        .arg(verb)
-        .arg(target)
+        .args(args)
         .current_dir(workdir.tree())
         .env_clear()
         .env("HOME", workdir.home())
@@ -155,6 +141,7 @@ fn command(program: &Path, verb: &str, dir: &str, workdir: &Workdir, limits: Lim
         .env("TMPDIR", workdir.home())
         .env("XDG_CONFIG_HOME", workdir.home())
         .env("KUBECONFIG", "/dev/null")
+        .env("HELM_PLUGINS", workdir.home())
         // Port 9 is the discard service: nobody listens.
         .env("HTTP_PROXY", "http://127.0.0.1:9")
         .env("HTTPS_PROXY", "http://127.0.0.1:9")
@@ -169,7 +156,7 @@ fn command(program: &Path, verb: &str, dir: &str, workdir: &Workdir, limits: Lim
 type Ended = (ExitStatus, Vec<u8>, Vec<u8>);
 
 /// `None` if it wrote too much.
-async fn run(child: &mut Child, most: usize) -> std::io::Result<Option<Ended>> {
+async fn collect(child: &mut Child, most: usize) -> std::io::Result<Option<Ended>> {
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let errors = async {
         let mut kept = Vec::new();
@@ -217,26 +204,30 @@ impl Drop for Group {
 
 #[cfg(test)]
 mod tests {
+    use super::super::stderr::message;
     use super::*;
     use crate::source::tree::SourceTree;
     use std::collections::BTreeSet;
     use std::os::unix::fs::PermissionsExt as _;
 
     /// A program that acts as `kustomize`.
-    fn tool(dir: &Path, script: &str) -> Kustomizer {
+    fn tool(dir: &Path, script: &str) -> PathBuf {
         let file = dir.join("kustomize");
         std::fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
-        Kustomizer::Kustomize(file)
+        file
     }
 
     async fn run_script(script: &str, limits: Limits) -> (Result<String, String>, PathBuf, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
         let tree = SourceTree::from_files([("app/kustomization.yaml", "x")]).unwrap();
         let workdir = Workdir::new(&tree, &BTreeSet::from(["app".to_owned()]), None).unwrap();
-        let tools = Tools::new(Some(tool(dir.path(), script)), limits);
-        let result = build(&tools, &workdir, "app", false).await;
-        let text = result.map(|out| String::from_utf8_lossy(&out).into_owned()).map_err(|error| error.to_string());
+        let tools = Tools::new(None, None, limits);
+        let result = run(&tools, &tool(dir.path(), script), &["build".into(), "./app".into()], &workdir).await;
+        let text = result.map(|out| String::from_utf8_lossy(&out).into_owned()).map_err(|error| match error {
+            ProcessError::Failed { stderr, status } => message(&stderr, status, &workdir, "app", None),
+            error => error.to_string(),
+        });
         (text, workdir.root().to_owned(), dir)
     }
 
@@ -251,6 +242,7 @@ mod tests {
                 "TMPDIR=",
                 "XDG_CONFIG_HOME=",
                 "KUBECONFIG=/dev/null",
+                "HELM_PLUGINS=",
                 "HTTP_PROXY=",
                 "HTTPS_PROXY=",
                 "PWD=",
@@ -287,19 +279,18 @@ mod tests {
         let (text, ..) = run_script(script, Limits::default()).await;
         assert!(text.unwrap_err().contains("padding"));
         let (text, ..) = run_script("echo \"Error: $(pwd)/app/x.yaml is bad\" >&2; exit 1", Limits::default()).await;
-        assert_eq!(text.unwrap_err(), "kustomize: app/x.yaml is bad");
+        assert_eq!(text.unwrap_err(), "app/x.yaml is bad");
         let (text, ..) = run_script("exit 3", Limits::default()).await;
         assert!(text.unwrap_err().contains("said nothing"));
     }
 
     #[tokio::test]
-    async fn no_tool_is_said() {
+    async fn a_program_that_is_not_there_is_said() {
         let tree = SourceTree::from_files([("app/kustomization.yaml", "x")]).unwrap();
         let workdir = Workdir::new(&tree, &BTreeSet::from(["app".to_owned()]), None).unwrap();
         let tools = Tools::find(Some(OsStr::new("/nonexistent:relative")));
-        let error = build(&tools, &workdir, "app", false).await.unwrap_err();
-        assert!(matches!(error, ProcessError::NoTool));
-        let gone = Tools::new(Some(Kustomizer::Kubectl("/nonexistent/kubectl".into())), Limits::default());
-        assert!(build(&gone, &workdir, "app", false).await.is_err());
+        assert!(tools.kustomizer.is_none() && tools.helm.is_none());
+        let error = run(&tools, Path::new("/nonexistent/kubectl"), &[], &workdir).await;
+        assert!(error.is_err());
     }
 }
