@@ -4,6 +4,7 @@
 use crate::app::App;
 use crate::apply::executor::{Carried, Stop};
 use crate::apply::machine::StepState;
+use crate::apply::step::HOOK_FAILED;
 use crate::health::Health;
 use crate::health::wait::HealthReport;
 use crate::object::Problem;
@@ -58,6 +59,8 @@ pub fn ending(synced: &Synced) -> Ending {
     if let Some(carried) = synced.carried.as_ref().filter(|c| !c.is_complete()) {
         return match (&carried.stopped, carried.failure()) {
             (Some(Stop::NotHealthy(_)), None) => Ending::Unhealthy,
+            // What it brought does not work: as with pods that do not become ready.
+            (_, Some(problem)) if problem.reason == HOOK_FAILED => Ending::Unhealthy,
             _ => Ending::Failed,
         };
     }

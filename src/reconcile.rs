@@ -11,20 +11,24 @@
 //! the inventory before they exist; one writer per app; an interruption at any point leaves what the next sync converges
 //! from. A sync that finds nothing to do writes nothing.
 
+mod bookkeeping;
+
+use self::bookkeeping::{
+    LockKeeper, announce, conclude, note_healthy, remember_unchanged, save_stubbornly, take_in_results,
+};
 use crate::app::App;
-use crate::apply::executor::{Carried, Keeper, Orders, StepResult, Stop, carry_out};
-use crate::apply::machine::StepState;
-use crate::apply::parents::{ParentError, Parents};
+use crate::apply::executor::{Carried, Orders, StepResult, Stop, carry_out};
+use crate::apply::parents::ParentError;
 use crate::apply::write::{self, ApplyMode};
 use crate::engine::Engine;
 use crate::health::wait::{HealthReport, await_health};
-use crate::inventory::{Parent, StoredParent, SyncRecord};
+use crate::inventory::{HookRecord, Parent, StoredParent};
 use crate::live::client::ApiError;
 use crate::live::kinds::Kinds;
 use crate::live::snapshot::{LiveSnapshot, Presence};
-use crate::object::{Desired, Digest, Manifest, ObjectKey, ObjectRef, Problem};
+use crate::object::{Desired, Digest, Manifest, ObjectKey, ObjectRef, Problem, Source};
 use crate::plan::change::PolicyFinding;
-use crate::plan::{self, Answers, Planned, Question, Verb};
+use crate::plan::{self, Answers, HookObject, Planned, Question, Verb};
 use crate::policy::{Admitted, Facts, PolicySet, Resource, admit};
 use crate::render::Rendered;
 use crate::render::namespaces::resolve_namespaces;
@@ -43,6 +47,8 @@ const ROUNDS: usize = 6;
 const RACES: usize = 5;
 /// Plans made anew because an object changed under a write.
 const CONFLICTS: usize = 3;
+/// Time for the hooks that run after a failure.
+const FAILURE_HOOKS: Duration = Duration::from_secs(60);
 /// How often a foreign lock is looked at.
 const LOCK_PAUSE: Duration = Duration::from_millis(300);
 
@@ -71,6 +77,8 @@ pub struct Looked {
     pub stored: StoredParent,
     /// Things to know that stop nothing.
     pub warnings: Vec<Problem>,
+    /// The app's hooks.
+    pub hooks: Vec<HookObject>,
 }
 
 /// Why an app is not synced.
@@ -177,9 +185,10 @@ pub async fn look(engine: &Engine, wanted: &Wanted<'_>, key: &[u8]) -> Result<Lo
     let namespace = default_namespace(engine, app);
     let stored = engine.parents.load(&app.identity, &namespace).await.map_err(parent_halt)?;
     let applyset_id = app.identity.applyset_id(engine.parents.namespace());
-    let objects = objects_of_interest(admitted.0.objects(), &stored.parent);
+    let ready = ready(wanted, admitted, &stored.parent)?;
+    let objects = objects_of_interest(&ready.objects, &stored.parent);
     let snapshot = engine.eyes.observe(&kinds, &objects, &applyset_id).await;
-    Ok(look_at(engine, wanted, key, Seen { kinds, stored, snapshot }, admitted).await)
+    Ok(look_at(engine, wanted, key, Seen { kinds, stored, snapshot }, ready).await)
 }
 
 /// Plans two versions of one app against one look at the cluster: what differs between the plans is then the versions',
@@ -198,15 +207,18 @@ pub async fn look_both(
     let namespace = default_namespace(engine, app);
     let stored = engine.parents.load(&app.identity, &namespace).await.map_err(parent_halt)?;
     let applyset_id = app.identity.applyset_id(engine.parents.namespace());
+    let admitted = admitted.map(|version| {
+        version.map(|(wanted, found)| (wanted, found.and_then(|found| ready(wanted, found, &stored.parent))))
+    });
     let good = admitted.iter().flatten().filter_map(|(_, found)| found.as_ref().ok());
-    let desired: Vec<Desired> = good.flat_map(|(admitted, _)| admitted.objects().iter().cloned()).collect();
+    let desired: Vec<Desired> = good.flat_map(|ready| ready.objects.iter().cloned()).collect();
     let objects = objects_of_interest(&desired, &stored.parent);
     let snapshot = engine.eyes.observe(&kinds, &objects, &applyset_id).await;
     let seen = Seen { kinds, stored, snapshot };
     let mut out = [None, None];
     for (slot, version) in out.iter_mut().zip(admitted) {
         *slot = match version {
-            Some((wanted, Ok(admitted))) => Some(Ok(look_at(engine, wanted, key, seen.clone(), admitted).await)),
+            Some((wanted, Ok(ready))) => Some(Ok(look_at(engine, wanted, key, seen.clone(), ready).await)),
             Some((_, Err(halt))) => Some(Err(halt)),
             None => None,
         };
@@ -222,29 +234,45 @@ struct Seen {
     snapshot: LiveSnapshot,
 }
 
-async fn look_at(
-    engine: &Engine,
-    wanted: &Wanted<'_>,
-    key: &[u8],
-    seen: Seen,
-    (admitted, mut warnings): (Admitted, Vec<Problem>),
-) -> Looked {
+/// An app's manifests, accepted: what is synced, and what is run once for a sync.
+struct Ready {
+    objects: Vec<Desired>,
+    hooks: Vec<HookObject>,
+    findings: Vec<PolicyFinding>,
+    warnings: Vec<Problem>,
+}
+
+fn ready(wanted: &Wanted<'_>, (admitted, warnings): (Admitted, Vec<Problem>), parent: &Parent) -> Result<Ready, Halt> {
+    let findings = admitted.findings().to_vec();
+    let mut all = admitted.objects().to_vec();
+    if wanted.app.plan.app_removed {
+        // Git has them no more: kept from when the app was applied.
+        let source = Source { file: "(kept in the app's inventory)".to_owned(), line: 1 };
+        all.extend(parent.delete_hooks.iter().map(|object| Desired { object: object.clone(), source: source.clone() }));
+    }
+    let (objects, hooks) = plan::hook::split(all, parent.digest.is_some()).map_err(Halt::Failed)?;
+    Ok(Ready { objects, hooks, findings, warnings })
+}
+
+async fn look_at(engine: &Engine, wanted: &Wanted<'_>, key: &[u8], seen: Seen, ready: Ready) -> Looked {
+    let Ready { objects: desired, hooks, findings, mut warnings } = ready;
     let Seen { kinds, stored, snapshot } = seen;
     let app = wanted.app;
     let applyset_id = app.identity.applyset_id(engine.parents.namespace());
-    let unhealthy = unhealthy(admitted.objects(), &snapshot);
-    let foreign = foreign_contents(engine, &kinds, &stored.parent, admitted.objects(), &applyset_id).await;
+    let unhealthy = unhealthy(&desired, &snapshot);
+    let foreign = foreign_contents(engine, &kinds, &stored.parent, &desired, &applyset_id).await;
     let neighbours = wanted.neighbours.of(&app.name);
     let mut options = app.plan.clone();
     if options.prunes_wait.is_none() {
         options.prunes_wait = neighbours.prunes_wait.clone();
     }
+    let done = hooks_done(&stored.parent, &wanted.rendered.digest);
     let mut answers = Answers::new();
     let input = plan::PlanInput {
         app: &app.name,
         cluster: &app.cluster,
         revision: wanted.revision.as_str(),
-        desired: admitted.objects(),
+        desired: &desired,
         kinds: &kinds,
         snapshot: &snapshot,
         parent: Some(&stored.parent),
@@ -256,6 +284,9 @@ async fn look_at(
         unhealthy: &unhealthy,
         foreign: &foreign,
         options: &options,
+        hooks: &hooks,
+        hooks_due: app.plan.hooks && stored.parent.digest.as_ref() != Some(&wanted.rendered.digest),
+        hooks_done: &done,
     };
     for _ in 0..ROUNDS {
         let questions = plan::questions(&plan::PlanInput { dry_runs: &answers, ..input });
@@ -266,7 +297,7 @@ async fn look_at(
         for (question, (answer, said)) in questions.iter().zip(asked) {
             warnings.extend(said.into_iter().map(|text| {
                 let warning = Problem::new("ServerWarning", text).about(question.object.clone());
-                match admitted.objects().iter().find(|d| d.key() == question.key) {
+                match desired.iter().find(|d| d.key() == question.key) {
                     Some(desired) => warning.at(&desired.source.file, desired.source.line),
                     None => warning,
                 }
@@ -275,8 +306,14 @@ async fn look_at(
         }
     }
     let mut planned = plan::plan(&plan::PlanInput { dry_runs: &answers, ..input });
-    planned.plan.policy = admitted.findings().to_vec();
-    Looked { planned, snapshot, stored, warnings }
+    planned.plan.policy = findings;
+    Looked { planned, snapshot, stored, warnings, hooks }
+}
+
+/// Hooks that have succeeded already in the sync of this content that was interrupted.
+fn hooks_done(parent: &Parent, digest: &Digest) -> Vec<HookRecord> {
+    let Some(sync) = parent.interrupted(digest) else { return Vec::new() };
+    parent.hooks.iter().filter(|hook| hook.succeeded && hook.run == sync.started).cloned().collect()
 }
 
 /// Brings one app to what it renders to, and waits until it is healthy.
@@ -353,7 +390,7 @@ async fn sync_once(
     orders: &HowTo<'_>,
     looked: Looked,
 ) -> Result<Box<Synced>, ParentError> {
-    let Looked { planned, mut stored, warnings, snapshot } = looked;
+    let Looked { planned, mut stored, warnings, snapshot, hooks } = looked;
     let mut synced = Synced { warnings, ..Synced::halted(Halt::Suspended) };
     synced.halt = halt(&planned, &stored.parent, wanted, orders.despite_hold);
     if synced.halt.is_some() {
@@ -367,13 +404,15 @@ async fn sync_once(
     if planned.graph.steps.is_empty() {
         remember_unchanged(&engine.parents, &mut stored, &planned, wanted).await?;
     } else {
-        announce(&engine.parents, &mut stored, &planned, wanted).await?;
+        announce(&engine.parents, &mut stored, &planned, (wanted, &hooks)).await?;
+        let run = stored.parent.syncs.first().map(|sync| sync.started.clone()).unwrap_or_default();
         synced.wrote = true;
         let mut lock = LockKeeper { parents: engine.parents.clone(), stored };
         let on_step = |number: usize, result: &StepResult| {
             (orders.progress)(Progress::Step(&planned, number, result));
         };
         let executor = Orders {
+            run: &run,
             steps: &planned.graph.steps,
             best_effort: wanted.app.plan.best_effort,
             deadline,
@@ -381,6 +420,9 @@ async fn sync_once(
             on_step: &on_step,
         };
         let carried = carry_out(engine, &executor, &mut lock).await;
+        if carried.failure().is_some_and(|problem| problem.reason != "Conflict") || carried.is_unhealthy() {
+            run_failure_hooks(engine, &planned, &executor, &mut lock).await;
+        }
         stored = lock.stored;
         take_in_results(&mut stored.parent, &planned, &carried, wanted, engine.digest_key().await?);
         conclude(&mut stored, &carried, wanted);
@@ -406,6 +448,19 @@ async fn sync_once(
     synced.planned = Some(planned);
     synced.stored = Some(stored);
     Ok(Box::new(synced))
+}
+
+/// What runs if a sync fails. Its own failure is logged: the sync's is what is reported.
+async fn run_failure_hooks(engine: &Engine, planned: &Planned, orders: &Orders<'_>, lock: &mut LockKeeper) {
+    if planned.on_failure.is_empty() {
+        return;
+    }
+    let deadline = Instant::now() + FAILURE_HOOKS;
+    let orders = Orders { steps: &planned.on_failure, deadline, on_step: &|_, _| {}, ..*orders };
+    let carried = carry_out(engine, &orders, lock).await;
+    if let Some(problem) = carried.failure() {
+        tracing::warn!(app = planned.plan.name, %problem, "a hook for a failed sync failed too");
+    }
 }
 
 /// True if an app that is gone from Git has left nothing behind, so that its inventory can go too.
@@ -478,7 +533,8 @@ fn admitted(engine: &Engine, wanted: &Wanted<'_>, kinds: &Kinds) -> Result<(Admi
 /// Everything a snapshot has to say something about.
 fn objects_of_interest(desired: &[Desired], parent: &Parent) -> Vec<ObjectRef> {
     let mut out: BTreeMap<ObjectKey, ObjectRef> = BTreeMap::new();
-    for object in desired.iter().map(Manifest::object_ref).chain(parent.members.iter().map(|m| m.object.clone())) {
+    let ours = parent.members.iter().map(|m| &m.object).chain(parent.hooks.iter().map(|hook| &hook.object)).cloned();
+    for object in desired.iter().map(Manifest::object_ref).chain(ours) {
         if let Some(namespace) = &object.namespace {
             let namespace = ObjectRef {
                 group: String::new(),
@@ -553,187 +609,6 @@ async fn ask(
     match answer {
         Ok(written) => (Ok(crate::object::DryRun(written.live.0)), written.warnings),
         Err(error) => (Err(error.problem().about(question.object.clone())), Vec::new()),
-    }
-}
-
-/// Writes ahead: the lock, the members that are about to exist, and that a sync runs.
-async fn announce(
-    parents: &Parents,
-    stored: &mut StoredParent,
-    planned: &Planned,
-    wanted: &Wanted<'_>,
-) -> Result<(), ParentError> {
-    parents.claim(stored)?;
-    stored.parent.members = planned.members.clone();
-    lift_outdated_hold(&mut stored.parent, wanted);
-    let record = SyncRecord {
-        revision: wanted.revision.to_string(),
-        digest: wanted.rendered.digest.clone(),
-        started: Timestamp::now().to_string(),
-        finished: None,
-        outcome: "running".into(),
-        message: String::new(),
-        healthy: false,
-    };
-    // A sync that goes on with the same content goes on in the same record.
-    match stored.parent.syncs.first_mut().filter(|last| last.digest == record.digest && last.outcome == "running") {
-        Some(last) => *last = record,
-        None => stored.parent.syncs.insert(0, record),
-    }
-    stored.parent.syncs.truncate(crate::inventory::codec::HISTORY);
-    parents.save(stored).await
-}
-
-/// A hold ends when the app renders to something else.
-fn lift_outdated_hold(parent: &mut Parent, wanted: &Wanted<'_>) {
-    if parent.hold.is_some()
-        && held(parent, &wanted.rendered.digest, wanted.revision).is_none()
-        && !is_rollback(parent, wanted)
-    {
-        parent.hold = None;
-    }
-}
-
-/// Going back to content that was healthy before leaves the hold on the bad one.
-fn is_rollback(parent: &Parent, wanted: &Wanted<'_>) -> bool {
-    parent
-        .syncs
-        .iter()
-        .any(|sync| sync.healthy && sync.digest == wanted.rendered.digest && sync.revision == wanted.revision.as_str())
-}
-
-/// Takes in what the server answered: uids and digests of what was written, and what is gone.
-fn take_in_results(parent: &mut Parent, planned: &Planned, carried: &Carried, wanted: &Wanted<'_>, key: &[u8]) {
-    for (step, result) in planned.graph.steps.iter().zip(&carried.results) {
-        let Some(object) = &step.object else { continue };
-        let object_key = object.key();
-        if result.state != StepState::Written {
-            continue;
-        }
-        match (&step.kind, &result.live) {
-            (plan::StepKind::Delete { uid }, _) => {
-                parent.members.retain(|m| m.object.key() != object_key || m.uid.as_deref() != Some(uid));
-            }
-            (plan::StepKind::Apply { .. } | plan::StepKind::Replace { .. }, Some(live)) => {
-                if let Some(member) = parent.members.iter_mut().find(|m| m.object.key() == object_key) {
-                    member.uid = live.uid().map(str::to_owned);
-                    member.desired = planned.desired.get(&object_key).cloned();
-                    member.owned = Some(plan::owned_digest(live, &object_key, key));
-                }
-            }
-            _ => {}
-        }
-    }
-    take_in_unchanged(parent, planned);
-    if carried.is_complete() {
-        parent.digest = Some(wanted.rendered.digest.clone());
-        parent.revision = Some(wanted.revision.to_string());
-    }
-}
-
-/// Digests of objects that turned out to be unchanged. True if anything was new.
-fn take_in_unchanged(parent: &mut Parent, planned: &Planned) -> bool {
-    let before = parent.members.len();
-    parent.members.retain(|m| !planned.forget.contains(&m.object.key()));
-    let mut changed = parent.members.len() != before;
-    for recorded in &planned.record {
-        if let Some(member) = parent.members.iter_mut().find(|m| m.object.key() == recorded.key) {
-            let fresh = (Some(recorded.uid.clone()), Some(recorded.desired.clone()), Some(recorded.owned.clone()));
-            let known = (member.uid.clone(), member.desired.clone(), member.owned.clone());
-            if fresh != known {
-                (member.uid, member.desired, member.owned) = fresh;
-                changed = true;
-            }
-        }
-    }
-    changed
-}
-
-/// Nothing to carry out: the inventory is written only if something about it is new.
-async fn remember_unchanged(
-    parents: &Parents,
-    stored: &mut StoredParent,
-    planned: &Planned,
-    wanted: &Wanted<'_>,
-) -> Result<(), ParentError> {
-    let before = stored.parent.clone();
-    take_in_unchanged(&mut stored.parent, planned);
-    lift_outdated_hold(&mut stored.parent, wanted);
-    if stored.parent.digest.as_ref() != Some(&wanted.rendered.digest) {
-        stored.parent.digest = Some(wanted.rendered.digest.clone());
-        stored.parent.revision = Some(wanted.revision.to_string());
-    }
-    if stored.parent == before || (stored.resource_version.is_none() && stored.parent.members.is_empty()) {
-        return Ok(());
-    }
-    parents.save(stored).await
-}
-
-fn conclude(stored: &mut StoredParent, carried: &Carried, wanted: &Wanted<'_>) {
-    let (outcome, message) = match (carried.is_complete(), &carried.stopped, carried.failure()) {
-        (true, ..) => ("applied", String::new()),
-        (_, _, Some(problem)) => ("failed", problem.to_string()),
-        (_, Some(Stop::Cancelled), _) => ("superseded", "stopped".to_owned()),
-        (_, Some(Stop::NotHealthy(why) | Stop::LockLost(why)), _) => ("failed", why.clone()),
-        _ => ("failed", "not everything was applied".to_owned()),
-    };
-    if let Some(record) = stored.parent.syncs.first_mut().filter(|r| r.digest == wanted.rendered.digest) {
-        record.outcome = outcome.to_owned();
-        record.message = message;
-        record.finished = Some(Timestamp::now().to_string());
-    }
-    stored.lock = None;
-}
-
-async fn note_healthy(parents: &Parents, stored: &mut StoredParent, wanted: &Wanted<'_>) -> Result<(), ParentError> {
-    let Some(record) = stored.parent.syncs.first_mut().filter(|r| r.digest == wanted.rendered.digest && !r.healthy)
-    else {
-        return Ok(());
-    };
-    record.healthy = true;
-    save_stubbornly(parents, stored).await
-}
-
-/// Saves results. Another process may have written a request or a wish meanwhile: theirs is kept, ours is put on top.
-async fn save_stubbornly(parents: &Parents, stored: &mut StoredParent) -> Result<(), ParentError> {
-    for _ in 0..RACES {
-        match parents.save(stored).await {
-            Err(ParentError::Conflict) => {
-                let theirs = parents.reload(&stored.parent.identity, &stored.parent.namespace).await?;
-                stored.resource_version = theirs.resource_version;
-                stored.request = theirs.request;
-                stored.parent.suspended = theirs.parent.suspended;
-                stored.parent.approvals = theirs.parent.approvals;
-                stored.parent.hold = theirs.parent.hold;
-            }
-            other => return other,
-        }
-    }
-    Err(ParentError::Conflict)
-}
-
-/// Renews the lock in the parent.
-struct LockKeeper {
-    parents: Parents,
-    stored: StoredParent,
-}
-
-impl Keeper for LockKeeper {
-    async fn renew(&mut self) -> Result<(), Problem> {
-        self.parents.claim(&mut self.stored)?;
-        match self.parents.save(&mut self.stored).await {
-            Err(ParentError::Conflict) => {
-                let theirs = self.parents.reload(&self.stored.parent.identity, &self.stored.parent.namespace).await?;
-                if theirs.lock.as_ref().is_none_or(|lock| lock.holder.id != self.parents.me().id) {
-                    return Err(ParentError::Conflict.into());
-                }
-                self.stored.resource_version = theirs.resource_version;
-                self.stored.request = theirs.request;
-                self.stored.parent.suspended = theirs.parent.suspended;
-                Ok(self.parents.save(&mut self.stored).await?)
-            }
-            other => Ok(other?),
-        }
     }
 }
 

@@ -316,6 +316,7 @@ mod tests {
             wave: 0,
             waits_for: Vec::new(),
             fields: vec![FieldChange { path: ".data.a".into(), from: None, to: Some(value.into()) }],
+            hook: None,
         };
         let synced = SyncedChange { change, outcome: Outcome::Applied, message: String::new(), took_ms: 1 };
         let sync = AppSync {

@@ -10,6 +10,7 @@ use crate::config::OnFailure;
 use crate::engine::Engine;
 use crate::inventory::{Hold, StoredParent, SyncRecord};
 use crate::object::{Digest, Problem};
+use crate::plan::PlanOptions;
 use crate::policy::PolicySet;
 use crate::reconcile::{HowTo, Synced, Wanted, default_namespace, sync};
 use crate::render::{Rendered, Tools};
@@ -99,8 +100,10 @@ pub async fn back_to(
     how: &HowTo<'_>,
 ) -> Result<(Revision, Box<Synced>), Problem> {
     let (revision, rendered) = render_at(ground, app, to).await?;
+    // What ran once for that revision does not run again.
+    let app = App { plan: PlanOptions { hooks: false, ..app.plan.clone() }, ..app.clone() };
     let wanted = Wanted {
-        app,
+        app: &app,
         revision: &revision,
         rendered: &rendered,
         policies: ground.policies,

@@ -152,6 +152,9 @@ impl App {
             unhealthy: &NONE,
             foreign,
             options: &self.options,
+            hooks: &[],
+            hooks_due: false,
+            hooks_done: &[],
         }
     }
 

@@ -7,10 +7,12 @@
 
 use super::machine::{Blocker, Gate, Machine, Node, StepState};
 use super::step::{Hands, StepError};
+use super::write::Written;
 use crate::engine::Engine;
 use crate::health::Health;
+use crate::inventory::HookRecord;
 use crate::object::{Live, Manifest, ObjectKey, Problem};
-use crate::plan::Step;
+use crate::plan::{Step, StepKind};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
@@ -33,6 +35,12 @@ pub trait Keeper: Send {
     /// # Errors
     /// When it is lost: nothing may be written any more.
     fn renew(&mut self) -> impl Future<Output = Result<(), Problem>> + Send;
+
+    /// Keeps what a hook came to, before its object may go.
+    ///
+    /// # Errors
+    /// When it cannot be kept: the hook's object stays as it is.
+    fn record(&mut self, hook: HookRecord) -> impl Future<Output = Result<(), Problem>> + Send;
 }
 
 /// What became of one step.
@@ -65,6 +73,11 @@ impl Carried {
         self.results.iter().all(|r| r.state == StepState::Written)
     }
 
+    /// True if it ended because something did not become healthy in time.
+    pub fn is_unhealthy(&self) -> bool {
+        matches!(self.stopped, Some(Stop::NotHealthy(_)))
+    }
+
     /// The first failure.
     pub fn failure(&self) -> Option<&Problem> {
         self.results.iter().find_map(|r| match &r.state {
@@ -86,7 +99,10 @@ pub enum Stop {
 }
 
 /// How a graph is carried out.
+#[derive(Clone, Copy)]
 pub struct Orders<'a> {
+    /// Which sync this is: hooks run once for it.
+    pub run: &'a str,
     /// The steps, in the graph's order.
     pub steps: &'a [Step],
     /// After a failure go on with what does not depend on it.
@@ -103,7 +119,7 @@ pub struct Orders<'a> {
 pub async fn carry_out(engine: &Engine, orders: &Orders<'_>, keeper: &mut impl Keeper) -> Carried {
     let nodes = orders.steps.iter().map(|s| Node { needs: s.needs.iter().map(|id| id.0).collect() }).collect();
     let mut machine = Machine::new(nodes, orders.best_effort, PARALLEL);
-    let hands = Hands::new(engine);
+    let hands = Hands::new(engine, orders.run);
     let mut lives: Vec<Option<Arc<Live>>> = vec![None; orders.steps.len()];
     let mut warnings: Vec<Vec<String>> = vec![Vec::new(); orders.steps.len()];
     let mut took = vec![Duration::ZERO; orders.steps.len()];
@@ -136,6 +152,7 @@ pub async fn carry_out(engine: &Engine, orders: &Orders<'_>, keeper: &mut impl K
                 if orders.steps[number].object.is_some() {
                     wrote_at = Some(Instant::now());
                 }
+                let result = settle_hook(&hands, &orders.steps[number], keeper, result).await;
                 let result = result.map(|written| {
                     if let Some(written) = written {
                         warnings[number] = written.warnings;
@@ -176,6 +193,35 @@ pub async fn carry_out(engine: &Engine, orders: &Orders<'_>, keeper: &mut impl K
     let results = machine.states().iter().cloned().zip(lives).zip(warnings).zip(took);
     let results = results.map(|(((state, live), warnings), took)| StepResult { state, live, warnings, took }).collect();
     Carried { results, stopped, wrote_at }
+}
+
+/// A hook's end: its result is recorded, and then its object may go.
+async fn settle_hook(
+    hands: &Hands<'_>,
+    step: &Step,
+    keeper: &mut impl Keeper,
+    result: Result<Option<Written>, StepError>,
+) -> Result<Option<Written>, StepError> {
+    let (StepKind::Hook { phase, .. }, Some(object)) = (&step.kind, &step.object) else { return result };
+    let (uid, message) = match &result {
+        Ok(Some(written)) => (written.live.uid().map(str::to_owned), String::new()),
+        Err(StepError::Hook { uid, message }) => (uid.clone(), message.clone()),
+        _ => (None, String::new()),
+    };
+    let Some(uid) = uid else { return result };
+    let (object, run, succeeded) = (object.clone(), hands.run.to_owned(), result.is_ok());
+    let record = HookRecord { object, phase: *phase, run, uid: uid.clone(), succeeded, message };
+    let ended = match keeper.record(record).await {
+        Ok(()) => hands.end(step, &uid, succeeded).await,
+        Err(problem) => {
+            tracing::warn!(%problem, "a hook's result could not be recorded; its object stays");
+            return result;
+        }
+    };
+    if let Err(error) = ended {
+        tracing::warn!(%error, "a hook's object is still there");
+    }
+    result
 }
 
 /// The next moment at which time alone may change something.

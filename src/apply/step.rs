@@ -16,6 +16,9 @@ const SERVED_WITHIN: Duration = Duration::from_secs(30);
 /// A watch may miss a deletion of an object that lost its label: it is asked for so often.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
+/// Reason of a hook's failure.
+pub const HOOK_FAILED: &str = "HookFailed";
+
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {
@@ -28,8 +31,16 @@ pub enum StepError {
     /// A deletion is stuck.
     #[error("it is still there: {0}")]
     Stuck(String),
+    /// A hook failed, or did not end in time; the uid of the object that ran, if one did.
+    #[error("the hook failed: {message}")]
+    Hook {
+        /// Its uid.
+        uid: Option<String>,
+        /// Why, with the last lines of its log.
+        message: String,
+    },
     /// Stopped while it waited.
-    #[error("stopped while waiting for a deletion")]
+    #[error("stopped while waiting")]
     Cancelled,
 }
 
@@ -45,6 +56,8 @@ impl StepError {
                 .hint("install its CustomResourceDefinition first, or add it to this app"),
             Self::Stuck(_) => Problem::new("DeletionStuck", self.to_string())
                 .hint("see its finalizers, and whose controller removes them"),
+            Self::Hook { .. } => Problem::new(HOOK_FAILED, self.to_string())
+                .hint("see the hook's pods; push a fix, or `driftless sync` to run it once more"),
             Self::Cancelled => Problem::new("Stopped", self.to_string()),
         };
         match &step.object {
@@ -56,13 +69,15 @@ impl StepError {
 
 /// Carries out steps.
 pub struct Hands<'a> {
-    engine: &'a Engine,
+    pub(super) engine: &'a Engine,
+    /// Which sync this is, for hooks.
+    pub(super) run: &'a str,
 }
 
 impl<'a> Hands<'a> {
-    /// Hands on a cluster.
-    pub fn new(engine: &'a Engine) -> Self {
-        Self { engine }
+    /// Hands on a cluster, for the sync called `run`.
+    pub fn new(engine: &'a Engine, run: &'a str) -> Self {
+        Self { engine, run }
     }
 
     /// Carries one step out. `None` where nothing is left (a delete) or nothing was written (a gate).
@@ -101,7 +116,19 @@ impl<'a> Hands<'a> {
                 self.apply(&at, body, MANAGER, false).await.map(Some)
             }
             StepKind::Delete { uid } => self.delete(&at, uid, &patience).await.map(|()| None),
+            StepKind::Hook { body, .. } => self.hook(&at, body, &patience).await.map(Some),
         }
+    }
+
+    /// After a hook's result was recorded: its object is let go, and deleted where its policy says so.
+    ///
+    /// # Errors
+    /// As [`StepError`] says; the next sync does what was left.
+    pub async fn end(&self, step: &Step, uid: &str, succeeded: bool) -> Result<(), StepError> {
+        let (Some(object), StepKind::Hook { deletion, .. }) = (&step.object, &step.kind) else { return Ok(()) };
+        let kind = self.kind(object).await?;
+        let at = Place { kind: &kind, version: kind.version_or_preferred(&object.version), key: object.key() };
+        self.end_hook(&at, uid, succeeded, *deletion).await
     }
 
     /// The dry-run that could not be made before the sync began: it needs what this sync has just written.
@@ -139,7 +166,7 @@ impl<'a> Hands<'a> {
         Ok(result?)
     }
 
-    async fn delete(&self, at: &Place<'_>, uid: &str, patience: &Patience<'_>) -> Result<(), StepError> {
+    pub(super) async fn delete(&self, at: &Place<'_>, uid: &str, patience: &Patience<'_>) -> Result<(), StepError> {
         write::delete(&self.engine.client, at.kind, at.version, &at.key, Some(uid), Propagation::Foreground).await?;
         self.await_gone(at, uid, patience).await
     }
@@ -205,15 +232,15 @@ impl<'a> Hands<'a> {
     }
 }
 
-struct Place<'a> {
-    kind: &'a Kind,
-    version: &'a str,
-    key: ObjectKey,
+pub(super) struct Place<'a> {
+    pub(super) kind: &'a Kind,
+    pub(super) version: &'a str,
+    pub(super) key: ObjectKey,
 }
 
-struct Patience<'a> {
-    deadline: Instant,
-    cancel: &'a CancellationToken,
+pub(super) struct Patience<'a> {
+    pub(super) deadline: Instant,
+    pub(super) cancel: &'a CancellationToken,
 }
 
 fn finalizers(live: &Value) -> String {

@@ -8,7 +8,7 @@
 
 use super::identity::{ADDITIONAL_NAMESPACES, CONTAINS_GROUP_KINDS, ID, TOOLING, TOOLING_VALUE};
 use super::lock::Lock;
-use super::parent::{Approval, Hold, Identity, Member, Parent, SyncRecord};
+use super::parent::{Approval, Hold, HookRecord, Identity, Member, Parent, SyncRecord};
 use crate::object::{Digest, Live, Manifest, Problem};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -70,6 +70,10 @@ struct State {
     suspended: bool,
     syncs: Vec<SyncRecord>,
     approvals: Vec<Approval>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    hooks: Vec<HookRecord>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    delete_hooks: Vec<Value>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -81,7 +85,7 @@ struct App {
 
 /// The ConfigMap that stores a parent.
 pub fn encode(stored: &StoredParent, parent_namespace: &str) -> Value {
-    let Parent { identity, namespace, members, digest, revision, hold, suspended, syncs, approvals } = &stored.parent;
+    let Parent { identity, namespace, members, digest, revision, hold, suspended, syncs, .. } = &stored.parent;
     let kinds: BTreeSet<String> = members.iter().map(|m| m.object.key().gk().to_string()).collect();
     let namespaces: BTreeSet<&str> =
         members.iter().filter_map(|m| m.object.namespace.as_deref()).filter(|ns| *ns != parent_namespace).collect();
@@ -102,7 +106,9 @@ pub fn encode(stored: &StoredParent, parent_namespace: &str) -> Value {
         hold: hold.clone(),
         suspended: *suspended,
         syncs: syncs.iter().take(HISTORY).cloned().collect(),
-        approvals: approvals.clone(),
+        approvals: stored.parent.approvals.clone(),
+        hooks: stored.parent.hooks.clone(),
+        delete_hooks: stored.parent.delete_hooks.clone(),
     };
     let lines: Vec<String> = members.iter().map(|m| json!(m).to_string()).collect();
     let lines = lines.join("\n");
@@ -186,6 +192,8 @@ pub fn decode(object: &Live) -> Result<StoredParent, Problem> {
             suspended: state.suspended,
             syncs: state.syncs,
             approvals: state.approvals,
+            hooks: state.hooks,
+            delete_hooks: state.delete_hooks,
         },
         // A lock or request that cannot be read is as good as none: both are retaken or rewritten.
         lock: object.annotation(LOCK).and_then(|text| serde_json::from_str(text).ok()),

@@ -1,7 +1,8 @@
 //! The parent's content.
 
-use crate::object::{Digest, ObjectRef};
+use crate::object::{Digest, ObjectKey, ObjectRef};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// Whose app this is. Two apps that differ in any of these share nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -61,6 +62,62 @@ pub struct SyncRecord {
     pub healthy: bool,
 }
 
+/// When a hook runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// Before anything else of the sync is written.
+    Before,
+    /// In its wave, like any object.
+    During,
+    /// After everything was written, healthy and pruned.
+    After,
+    /// When the sync failed.
+    OnFailure,
+    /// Before the app's objects are deleted, as it is gone from Git.
+    BeforeDelete,
+    /// After they are.
+    AfterDelete,
+}
+
+impl Phase {
+    /// For a person: `runs before the sync`.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Before => "runs before the sync",
+            Self::During => "runs in its wave of the sync",
+            Self::After => "runs after the sync",
+            Self::OnFailure => "runs if the sync fails",
+            Self::BeforeDelete => "runs before the app is deleted",
+            Self::AfterDelete => "runs after the app is deleted",
+        }
+    }
+}
+
+/// What one run of a hook came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HookRecord {
+    /// The hook.
+    pub object: ObjectRef,
+    /// In which phase it ran.
+    pub phase: Phase,
+    /// For which sync: the `started` of its record.
+    pub run: String,
+    /// Uid of the object that ran.
+    pub uid: String,
+    /// How it ended.
+    pub succeeded: bool,
+    /// For a person; empty after a success.
+    pub message: String,
+}
+
+impl HookRecord {
+    /// True for a run of this hook in this phase.
+    pub fn is_of(&self, key: &ObjectKey, phase: Phase) -> bool {
+        self.phase == phase && self.object.key() == *key
+    }
+}
+
 /// Everything the parent holds, without the lock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parent {
@@ -82,6 +139,10 @@ pub struct Parent {
     pub syncs: Vec<SyncRecord>,
     /// Approved prunes: revision and the exact set of uids.
     pub approvals: Vec<Approval>,
+    /// The last run of each hook and phase.
+    pub hooks: Vec<HookRecord>,
+    /// Hooks that run when the app goes: Git no longer has them then.
+    pub delete_hooks: Vec<Value>,
 }
 
 /// A person's approval of one prune.
@@ -106,7 +167,22 @@ impl Parent {
             suspended: false,
             syncs: Vec::new(),
             approvals: Vec::new(),
+            hooks: Vec::new(),
+            delete_hooks: Vec::new(),
         }
+    }
+
+    /// The sync that a sync of this content goes on with: one that was interrupted.
+    pub fn interrupted(&self, digest: &Digest) -> Option<&SyncRecord> {
+        let open =
+            |sync: &&SyncRecord| sync.digest == *digest && matches!(sync.outcome.as_str(), "running" | "superseded");
+        self.syncs.first().filter(open)
+    }
+
+    /// Keeps what a hook came to.
+    pub fn record_hook(&mut self, record: HookRecord) {
+        self.hooks.retain(|known| !known.is_of(&record.object.key(), record.phase));
+        self.hooks.push(record);
     }
 
     /// The newest content that was healthy.

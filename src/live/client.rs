@@ -23,6 +23,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(40);
 /// Requests in flight to one cluster. kube throttles nothing by itself.
 const IN_FLIGHT: usize = 24;
 /// A larger answer than this is refused (a list of 500 objects of 1.5 MiB each would be 750 MiB).
+/// Bytes of a text answer that are read.
+const MAX_TEXT: usize = 1 << 20;
 const MAX_ANSWER: usize = 512 << 20;
 
 /// Tries after the first one for a server that never answered.
@@ -379,6 +381,27 @@ impl Client {
         Ok(body
             .into_data_stream()
             .map_err(move |e| ApiError::Unreachable { cluster: cluster.clone(), cause: chain(&e) }))
+    }
+
+    /// Reads an answer that is text: a log. Sent once.
+    ///
+    /// # Errors
+    /// Any [`ApiError`].
+    pub async fn text(&self, call: &Call) -> Result<String, ApiError> {
+        self.count(call);
+        let request = call.request().map_err(|e| self.bad_answer(&e))?;
+        let read = async {
+            let response = self.inner.send(request).await.map_err(|e| self.unreachable(&chain(&e)))?;
+            let (head, body) = response.into_parts();
+            let body = http_body_util::Limited::new(body, MAX_TEXT).collect().await;
+            let bytes = body.map_err(|e| self.unreachable(&chain(e.as_ref())))?.to_bytes();
+            match head.status.is_success() {
+                true => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+                false => Err(failure(head.status.as_u16(), retry_after(&head.headers), &bytes)),
+            }
+        };
+        let late = |_| ApiError::Timeout { cluster: self.name.to_string(), seconds: REQUEST_TIMEOUT.as_secs() };
+        tokio::time::timeout(REQUEST_TIMEOUT, read).await.map_err(late)?
     }
 
     async fn send_unbounded(&self, call: &Call) -> Result<Answer, ApiError> {

@@ -156,7 +156,7 @@ fn taken_back(key: &ObjectKey, (known, before): &Both<'_>) -> Option<(Change, Si
 
 fn bare(object: ObjectRef, action: Action, why: String) -> Change {
     let (restarts, source, waits_for, fields) = (false, None, Vec::new(), Vec::new());
-    Change { object, actions: vec![action], restarts, why, source, wave: 0, waits_for, fields }
+    Change { object, actions: vec![action], restarts, why, source, wave: 0, waits_for, fields, hook: None }
 }
 
 fn new_findings(base: Option<&Planned>, merged: Option<&Planned>) -> Vec<PolicyFinding> {
@@ -207,6 +207,7 @@ mod tests {
             leaving: BTreeSet::new(),
             members: Vec::new(),
             desired: BTreeMap::new(),
+            on_failure: Vec::new(),
             unowned: BTreeSet::new(),
             drifted: BTreeSet::new(),
             taken_over: Vec::new(),

@@ -71,6 +71,11 @@ pub fn build(
     Body { value, initial, left, whole }
 }
 
+/// What is created for a hook: Git's object with our label. The executor adds for which sync it runs.
+pub fn hook(desired: &Desired, applyset_id: &str) -> Value {
+    canonical(desired, &desired.key(), applyset_id)
+}
+
 /// Git's object without what only the server sets, with our label.
 fn canonical(desired: &Desired, key: &ObjectKey, applyset_id: &str) -> Value {
     let mut value = desired.object.clone();

@@ -1,5 +1,6 @@
 //! A plan as data, in the shape that `-o json` prints.
 
+use crate::inventory::Phase;
 use crate::object::{ObjectRef, Problem, Source};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -59,6 +60,9 @@ pub struct Change {
     pub waits_for: Vec<ObjectRef>,
     /// Field by field.
     pub fields: Vec<FieldChange>,
+    /// When it runs, if it is a hook: no member of the app, but run once for this sync.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub hook: Option<Phase>,
 }
 
 /// A policy finding.

@@ -1,7 +1,8 @@
 //! What planning is told. Everything a plan depends on is in [`PlanInput`]; equal input, equal plan.
 
+use super::hook::HookObject;
 use super::question::Asked;
-use crate::inventory::Parent;
+use crate::inventory::{HookRecord, Parent};
 use crate::live::kinds::Kinds;
 use crate::live::snapshot::LiveSnapshot;
 use crate::object::{Desired, DryRun, ObjectKey, Problem};
@@ -104,6 +105,8 @@ pub struct PlanOptions {
     pub app_removed: bool,
     /// Why prunes have to wait, such as `app "db" does not render`. An object may be on its way to such an app.
     pub prunes_wait: Option<String>,
+    /// False: no hook runs, as in a rollback.
+    pub hooks: bool,
 }
 
 impl Default for PlanOptions {
@@ -118,6 +121,7 @@ impl Default for PlanOptions {
             best_effort: false,
             app_removed: false,
             prunes_wait: None,
+            hooks: true,
         }
     }
 }
@@ -158,6 +162,12 @@ pub struct PlanInput<'a> {
     pub foreign: &'a BTreeMap<ObjectKey, Vec<ObjectKey>>,
     /// Settings.
     pub options: &'a PlanOptions,
+    /// The app's hooks.
+    pub hooks: &'a [HookObject],
+    /// False: no hook runs, since nothing new is brought about (drift is repaired, a rollback).
+    pub hooks_due: bool,
+    /// Hooks that have succeeded already in the sync that this plan goes on with.
+    pub hooks_done: &'a [HookRecord],
 }
 
 /// Secrets are the one kind whose content is covered by keyed digests only.

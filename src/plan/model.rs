@@ -4,6 +4,7 @@
 use super::adopt::migrate_managed_fields;
 use super::body::owned_digest;
 use super::diff::list_key;
+use super::hook::HookObject;
 use super::input::{Answers, MANAGER, PlanInput, PlanOptions, Sibling};
 use super::owned::{entry_head, managed_fields, remove};
 use super::planned::Planned;
@@ -25,6 +26,7 @@ pub struct Model {
     pub desired: Vec<Desired>,
     pub parent: Option<Parent>,
     pub options: PlanOptions,
+    pub hooks: Vec<HookObject>,
     pub unhealthy: BTreeSet<ObjectKey>,
     pub foreign: BTreeMap<ObjectKey, Vec<ObjectKey>>,
     pub other_apps: BTreeMap<ObjectKey, String>,
@@ -121,6 +123,7 @@ impl Model {
             desired: Vec::new(),
             parent: None,
             options: PlanOptions::default(),
+            hooks: Vec::new(),
             unhealthy: BTreeSet::new(),
             foreign: BTreeMap::new(),
             other_apps: BTreeMap::new(),
@@ -246,6 +249,9 @@ impl Model {
             unhealthy: &self.unhealthy,
             foreign: &self.foreign,
             options: &self.options,
+            hooks: &self.hooks,
+            hooks_due: !self.hooks.is_empty(),
+            hooks_done: &[],
         }
     }
 
@@ -271,7 +277,7 @@ impl Model {
             let key = reference.key();
             match &step.kind {
                 StepKind::AwaitGone { .. } => drop(self.objects.remove(&key)),
-                StepKind::Gate { .. } => continue,
+                StepKind::Gate { .. } | StepKind::Hook { .. } => continue,
                 StepKind::Migrate { managers, .. } => {
                     let live = Live(self.objects[&key].clone());
                     let patch = migrate_managed_fields(&live, managers).unwrap();
@@ -334,6 +340,8 @@ pub fn empty_parent() -> Parent {
         suspended: false,
         syncs: Vec::new(),
         approvals: Vec::new(),
+        hooks: Vec::new(),
+        delete_hooks: Vec::new(),
     }
 }
 

@@ -3,6 +3,7 @@
 use super::change::{Action, AppPlan};
 use super::graph::Graph;
 use super::refusal::Refusal;
+use super::step::Step;
 use crate::inventory::Member;
 use crate::object::{Digest, ObjectKey, ObjectRef, Problem};
 use serde_json::Value;
@@ -77,6 +78,8 @@ pub struct Planned {
     pub members: Vec<Member>,
     /// Digest to record with each object that is written.
     pub desired: BTreeMap<ObjectKey, Digest>,
+    /// Hooks that run if the sync fails, in order.
+    pub on_failure: Vec<Step>,
     /// Objects that are written without becoming ours (namespaces made by `create_namespace`).
     pub unowned: BTreeSet<ObjectKey>,
     /// Changes that the cluster made, not Git.

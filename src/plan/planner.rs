@@ -4,6 +4,8 @@
 //! deleted. If anything blocks, the graph is empty. An object whose verdict is still open (a question was not answered)
 //! is planned by guess and dry-run just before its write.
 
+mod hooks;
+
 use super::adopt::{Standing, deployers, migrate_managed_fields};
 use super::analysis::{Analysis, Subject, analyse};
 use super::body::{owned_digest, scale_part};
@@ -11,6 +13,7 @@ use super::change::{Action, AppPlan, Change};
 use super::diff::{content, diff};
 use super::edge::port_holders;
 use super::graph::Graph;
+use super::hook::Phase;
 use super::input::PlanInput;
 use super::judge::{Changed, Verdict, guess, judge};
 use super::planned::{Found, Planned, Recorded, Sides};
@@ -41,6 +44,7 @@ pub fn plan(input: &PlanInput<'_>) -> Planned {
         planner.subject(subject);
     }
     planner.prunes();
+    planner.hooks();
     planner.finish()
 }
 
@@ -76,6 +80,7 @@ impl<'p, 'a> Planner<'p, 'a> {
             leaving: BTreeSet::new(),
             members: Vec::new(),
             desired: BTreeMap::new(),
+            on_failure: Vec::new(),
             unowned: BTreeSet::new(),
             drifted: BTreeSet::new(),
             taken_over: Vec::new(),
@@ -364,9 +369,15 @@ impl<'p, 'a> Planner<'p, 'a> {
             return Err(found);
         }
         let gone = self.analysis.prunes.doomed.iter().filter(|_| self.analysis.prunes.withheld.is_none());
-        let keys: Vec<(ObjectKey, &Value)> = gone.map(|doomed| (doomed.object.key(), doomed.live.value())).collect();
+        let mut keys: Vec<(ObjectKey, &Value)> =
+            gone.map(|doomed| (doomed.object.key(), doomed.live.value())).collect();
+        keys.extend(self.leftovers().into_iter().map(|(object, live)| (object.key(), live.value())));
         let doomed = keys.iter().filter_map(|(key, value)| Some(node(key, value, self.drafts.get(key)?))).collect();
-        weave(&Weave { nodes, doomed, unhealthy: self.input.unhealthy })
+        nodes.extend(self.hook_nodes(Phase::During).into_iter().flatten());
+        let start = if self.input.options.app_removed { Phase::BeforeDelete } else { Phase::Before };
+        let end = if self.input.options.app_removed { Phase::AfterDelete } else { Phase::After };
+        let (before, after) = (self.hook_nodes(start), self.hook_nodes(end));
+        weave(&Weave { nodes, doomed, unhealthy: self.input.unhealthy, before, after })
             .map_err(|members| vec![Found { problem: cycle(self.analysis, &members), blocks: true }])
     }
 
@@ -511,5 +522,5 @@ pub fn fields_between(key: &ObjectKey, from: &Value, to: &Value, secret_key: &[u
 
 fn blank(object: ObjectRef, actions: Vec<Action>, why: String) -> Change {
     let (restarts, source, waits_for, fields) = (false, None, Vec::new(), Vec::new());
-    Change { object, actions, restarts, why, source, wave: 0, waits_for, fields }
+    Change { object, actions, restarts, why, source, wave: 0, waits_for, fields, hook: None }
 }

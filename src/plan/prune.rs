@@ -78,12 +78,15 @@ enum Fate<'a> {
 pub fn prunes<'a>(input: &PlanInput<'a>, wanted: &BTreeSet<ObjectKey>) -> Prunes<'a> {
     let mut out = Prunes::default();
     let Some(parent) = input.parent else { return out };
-    if wanted.is_empty() && !parent.members.is_empty() && !input.options.app_removed {
+    let hooks = super::hook::keys(input.hooks);
+    if wanted.is_empty() && hooks.is_empty() && !parent.members.is_empty() && !input.options.app_removed {
         out.refusals.push(Refusal::EmptySource { members: parent.members.len() });
         out.withheld = Some("nothing is desired".to_owned());
         return out;
     }
     let mut members: Vec<&Member> = parent.members.iter().filter(|m| !wanted.contains(&m.object.key())).collect();
+    // What has become a hook is no member any more, and stays.
+    members.retain(|member| !hooks.contains(&member.object.key()));
     members.sort_by_key(|member| member.object.key());
     members.dedup_by_key(|member| member.object.key());
     for member in members {

@@ -36,6 +36,7 @@ fn steps(planned: &Planned) -> Vec<String> {
         StepKind::Apply { .. } => "apply",
         StepKind::Replace { .. } => "replace",
         StepKind::Delete { .. } => "delete",
+        StepKind::Hook { .. } => "hook",
         StepKind::Gate { .. } => "gate",
     };
     planned

@@ -1,6 +1,7 @@
 //! What the executor does, one write (or wait) at a time.
 
 use super::change::Action;
+use super::hook::{Deletion, Phase};
 use crate::object::{ObjectKey, ObjectRef};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -76,6 +77,16 @@ pub enum StepKind {
     Delete {
         /// Its uid.
         uid: String,
+    },
+    /// Run a hook to its end, once for this sync: create it (what an earlier sync left goes first), wait until it has
+    /// succeeded or failed, record that.
+    Hook {
+        /// The hook.
+        body: Payload,
+        /// When it runs.
+        phase: Phase,
+        /// When its object goes.
+        deletion: Deletion,
     },
     /// Nothing by itself: what needs it waits for all that it needs.
     Gate {

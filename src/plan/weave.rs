@@ -3,6 +3,8 @@
 //! Invariants: an edge exists only towards what this plan writes or what is not healthy yet; a deletion comes after every
 //! write, unless a write needs it gone; what depends on a deleted object goes before it.
 
+mod hooks;
+
 use super::change::Action;
 use super::cycle::{consistent, effective_waves};
 use super::edge::{Edge, Objects, Strength, gates_nothing, inferred};
@@ -52,6 +54,10 @@ pub struct Weave<'a> {
     pub doomed: Vec<Node<'a>>,
     /// Objects that are not healthy now.
     pub unhealthy: &'a BTreeSet<ObjectKey>,
+    /// Hooks before everything else, in groups that run one after the other.
+    pub before: Vec<Vec<Node<'a>>>,
+    /// Hooks after everything else.
+    pub after: Vec<Vec<Node<'a>>>,
 }
 
 /// How many objects a wave may have for each to be named in `waits_for`.
@@ -73,7 +79,9 @@ pub fn weave(weave: &Weave<'_>) -> Result<Graph, Vec<ObjectKey>> {
     loom.writes();
     loom.write_edges();
     loom.wave_gates();
+    loom.hooks_before();
     loom.deletions();
+    loom.hooks_after();
     loom.finish()
 }
 
@@ -122,6 +130,8 @@ struct Loom<'w, 'a> {
     span: BTreeMap<usize, (usize, usize)>,
     /// Step of each deletion.
     deletion: BTreeMap<usize, usize>,
+    /// What waits for the hooks before the sync needs this step.
+    before: Option<usize>,
     reasons: BTreeMap<ObjectKey, BTreeSet<Reason>>,
 }
 
@@ -135,7 +145,7 @@ impl<'w, 'a> Loom<'w, 'a> {
             }
         }
         let (raw, span, deletion, reasons) = (Vec::new(), BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { weave, edges: by_node, waves, blocked, raw, span, deletion, reasons }
+        Self { weave, edges: by_node, waves, blocked, raw, span, deletion, before: None, reasons }
     }
 
     fn wave(&self, node: usize) -> i64 {
@@ -283,7 +293,7 @@ impl<'w, 'a> Loom<'w, 'a> {
                 object: Some(node.reference.clone()),
                 action: Some(step.action),
                 kind: step.kind.clone(),
-                needs: if is_early { BTreeSet::new() } else { last_gate.into_iter().collect() },
+                needs: if is_early { self.before } else { last_gate.or(self.before) }.into_iter().collect(),
                 healthy: BTreeSet::new(),
                 priority: (u8::from(!is_early), wave, 1, rank, Some(node.key.clone()), 0),
             });

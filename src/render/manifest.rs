@@ -7,7 +7,8 @@ use super::app;
 use super::fault::{ManifestError, ManifestFault};
 use super::removed::{OLDEST_SERVER, removed};
 use super::yaml::{Content, Document, Node, YamlError};
-use crate::object::{Desired, Gvk, Manifest, ObjectKey, Problem, Source};
+use crate::object::{Desired, Digest, Gvk, Manifest, ObjectKey, Problem, Source};
+use crate::plan::hook;
 use indexmap::IndexMap;
 use serde_json::Value;
 use std::collections::HashMap;
@@ -65,7 +66,8 @@ impl Manifests {
         }
     }
 
-    fn checked(&mut self, file: &str, line: u32, root: Node) -> Result<Option<Desired>, Vec<ManifestError>> {
+    fn checked(&mut self, file: &str, line: u32, mut root: Node) -> Result<Option<Desired>, Vec<ManifestError>> {
+        name_hook(&mut root);
         let one = |fault| vec![ManifestError::new(file, line, fault)];
         let gvk = gvk(&root).map_err(one)?;
         if gvk.group == app::GROUP {
@@ -287,6 +289,27 @@ fn metadata_faults(gvk: &Gvk, root: &Node) -> Vec<(u32, ManifestFault)> {
         faults.extend(text_map_faults(fields, name));
     }
     faults
+}
+
+/// A hook runs once per sync, so that `generateName` means something for it: it is named by its content, and what an
+/// earlier sync left under that name goes first.
+fn name_hook(root: &mut Node) {
+    let Some(found) = root.get("metadata").map(|field| &field.value) else { return };
+    if found.get("name").is_some() {
+        return;
+    }
+    let annotations = found.get("annotations").map(|field| &field.value);
+    let annotated = |name: &&str| annotations.is_some_and(|annotations| annotations.get(name).is_some());
+    let prefix = found.get("generateName").and_then(|field| field.value.as_str());
+    let (Some(prefix), true) = (prefix, [hook::ARGO, hook::HELM].iter().any(annotated)) else { return };
+    let name = format!("{prefix}{}", Digest::of_value(&root.clone().into_value()).short(6));
+    if let Content::Map(fields) = &mut root.content
+        && let Some(Content::Map(metadata)) = fields.get_mut("metadata").map(|field| &mut field.value.content)
+        && let Some(mut field) = metadata.shift_remove("generateName")
+    {
+        field.value.content = Content::String(name);
+        metadata.insert("name".to_owned(), field);
+    }
 }
 
 fn text_map_faults(metadata: &IndexMap<String, super::yaml::Field>, name: &str) -> Vec<(u32, ManifestFault)> {

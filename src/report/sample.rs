@@ -26,6 +26,7 @@ fn change(object: ObjectRef, actions: &[Action], why: &str, source: Option<(&str
         wave: 0,
         waits_for: vec![],
         fields: vec![],
+        hook: None,
     }
 }
 

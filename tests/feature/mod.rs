@@ -8,6 +8,7 @@ mod daemon_settings;
 mod daemon_tour;
 
 pub mod cluster;
+mod hooks;
 mod oneshot;
 mod oneshot_failure;
 mod real_apps;

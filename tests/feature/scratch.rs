@@ -1,6 +1,7 @@
 //! A scratch repository, and the binary run on it.
 
 use super::cluster::Cluster;
+use crate::support::control_plane;
 use serde_json::Value;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -141,7 +142,12 @@ impl Scratch {
         if !line.contains("--kubeconfig") && !needs_no_cluster {
             command.arg("--kubeconfig").arg(&self.kubeconfig);
         }
+        // The kubectl and helm of the control plane's folder, where there is one, come first.
+        let tools = control_plane::kubectl().and_then(|kubectl| Some(kubectl.parent()?.to_owned()));
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let path = std::env::join_paths(tools.into_iter().chain(std::env::split_paths(&path))).unwrap();
         command
+            .env("PATH", path)
             .env("DRIFTLESS_CACHE", self.folder.path().join("cache"))
             .env("NO_COLOR", "1")
             .env_remove("DRIFTLESS_LOG");

@@ -1,4 +1,4 @@
-//! The real control plane with simulated nodes, for a person's `kubectl`: what the tests run against, to try things by
+//! A development tool: the real control plane with simulated nodes, for a person's `kubectl`: what the tests run against, to try things by
 //! hand. It runs until Ctrl-C, and leaves nothing behind.
 //!
 //! ```sh
@@ -8,7 +8,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a tool for developers: what fails is shown as it is")]
 
-#[path = "../support/control_plane.rs"]
+#[path = "../../tests/support/control_plane.rs"]
 mod control_plane;
 
 use control_plane::ControlPlane;

@@ -1,0 +1,225 @@
+//! What a sync writes into the app's inventory: ahead of the first write, while it runs, and at its end.
+
+use super::{Wanted, held};
+use crate::apply::executor::{Carried, Keeper, Stop};
+use crate::apply::machine::StepState;
+use crate::apply::parents::{ParentError, Parents};
+use crate::inventory::{HookRecord, Parent, StoredParent, SyncRecord};
+use crate::object::{Manifest, Problem};
+use crate::plan::hook::{HookObject, Phase};
+use crate::plan::{self, Planned};
+use jiff::Timestamp;
+
+/// Inventories written anew because another process wrote in between.
+const RACES: usize = 5;
+
+/// Writes ahead: the lock, the members that are about to exist, and that a sync runs.
+pub(super) async fn announce(
+    parents: &Parents,
+    stored: &mut StoredParent,
+    planned: &Planned,
+    (wanted, hooks): (&Wanted<'_>, &[HookObject]),
+) -> Result<(), ParentError> {
+    parents.claim(stored)?;
+    stored.parent.members = planned.members.clone();
+    lift_outdated_hold(&mut stored.parent, wanted);
+    if !wanted.app.plan.app_removed {
+        stored.parent.delete_hooks = delete_hooks(hooks);
+    }
+    let record = SyncRecord {
+        revision: wanted.revision.to_string(),
+        digest: wanted.rendered.digest.clone(),
+        started: Timestamp::now().to_string(),
+        finished: None,
+        outcome: "running".into(),
+        message: String::new(),
+        healthy: false,
+    };
+    // A sync that goes on with the same content goes on in the same record: its hooks have run.
+    match stored.parent.interrupted(&record.digest).map(|last| last.started.clone()) {
+        Some(started) => stored.parent.syncs[0] = SyncRecord { started, ..record },
+        None => stored.parent.syncs.insert(0, record),
+    }
+    stored.parent.syncs.truncate(crate::inventory::codec::HISTORY);
+    parents.save(stored).await
+}
+
+/// What runs when the app goes is kept: Git does not have it then. A Secret's values do not belong into an inventory.
+fn delete_hooks(hooks: &[HookObject]) -> Vec<serde_json::Value> {
+    let last = |hook: &&HookObject| {
+        [Phase::BeforeDelete, Phase::AfterDelete].iter().any(|phase| hook.hook.phases.contains(phase))
+    };
+    let kept = hooks.iter().filter(last).filter(|hook| !plan::input::is_secret(&hook.key));
+    kept.map(|hook| hook.desired.value().clone()).collect()
+}
+
+/// A hold ends when the app renders to something else.
+fn lift_outdated_hold(parent: &mut Parent, wanted: &Wanted<'_>) {
+    if parent.hold.is_some()
+        && held(parent, &wanted.rendered.digest, wanted.revision).is_none()
+        && !is_rollback(parent, wanted)
+    {
+        parent.hold = None;
+    }
+}
+
+/// Going back to content that was healthy before leaves the hold on the bad one.
+fn is_rollback(parent: &Parent, wanted: &Wanted<'_>) -> bool {
+    parent
+        .syncs
+        .iter()
+        .any(|sync| sync.healthy && sync.digest == wanted.rendered.digest && sync.revision == wanted.revision.as_str())
+}
+
+/// Takes in what the server answered: uids and digests of what was written, and what is gone.
+pub(super) fn take_in_results(
+    parent: &mut Parent,
+    planned: &Planned,
+    carried: &Carried,
+    wanted: &Wanted<'_>,
+    key: &[u8],
+) {
+    for (step, result) in planned.graph.steps.iter().zip(&carried.results) {
+        let Some(object) = &step.object else { continue };
+        let object_key = object.key();
+        if result.state != StepState::Written {
+            continue;
+        }
+        match (&step.kind, &result.live) {
+            (plan::StepKind::Delete { uid }, _) => {
+                parent.hooks.retain(|hook| hook.object.key() != object_key || hook.uid != *uid);
+                parent.members.retain(|m| m.object.key() != object_key || m.uid.as_deref() != Some(uid));
+            }
+            (plan::StepKind::Apply { .. } | plan::StepKind::Replace { .. }, Some(live)) => {
+                if let Some(member) = parent.members.iter_mut().find(|m| m.object.key() == object_key) {
+                    member.uid = live.uid().map(str::to_owned);
+                    member.desired = planned.desired.get(&object_key).cloned();
+                    member.owned = Some(plan::owned_digest(live, &object_key, key));
+                }
+            }
+            _ => {}
+        }
+    }
+    take_in_unchanged(parent, planned);
+    if carried.is_complete() {
+        parent.digest = Some(wanted.rendered.digest.clone());
+        parent.revision = Some(wanted.revision.to_string());
+    }
+}
+
+/// Digests of objects that turned out to be unchanged. True if anything was new.
+fn take_in_unchanged(parent: &mut Parent, planned: &Planned) -> bool {
+    let before = parent.members.len();
+    parent.members.retain(|m| !planned.forget.contains(&m.object.key()));
+    let mut changed = parent.members.len() != before;
+    for recorded in &planned.record {
+        if let Some(member) = parent.members.iter_mut().find(|m| m.object.key() == recorded.key) {
+            let fresh = (Some(recorded.uid.clone()), Some(recorded.desired.clone()), Some(recorded.owned.clone()));
+            let known = (member.uid.clone(), member.desired.clone(), member.owned.clone());
+            if fresh != known {
+                (member.uid, member.desired, member.owned) = fresh;
+                changed = true;
+            }
+        }
+    }
+    changed
+}
+
+/// Nothing to carry out: the inventory is written only if something about it is new.
+pub(super) async fn remember_unchanged(
+    parents: &Parents,
+    stored: &mut StoredParent,
+    planned: &Planned,
+    wanted: &Wanted<'_>,
+) -> Result<(), ParentError> {
+    let before = stored.parent.clone();
+    take_in_unchanged(&mut stored.parent, planned);
+    lift_outdated_hold(&mut stored.parent, wanted);
+    if stored.parent.digest.as_ref() != Some(&wanted.rendered.digest) {
+        stored.parent.digest = Some(wanted.rendered.digest.clone());
+        stored.parent.revision = Some(wanted.revision.to_string());
+    }
+    if stored.parent == before || (stored.resource_version.is_none() && stored.parent.members.is_empty()) {
+        return Ok(());
+    }
+    parents.save(stored).await
+}
+
+pub(super) fn conclude(stored: &mut StoredParent, carried: &Carried, wanted: &Wanted<'_>) {
+    let (outcome, message) = match (carried.is_complete(), &carried.stopped, carried.failure()) {
+        (true, ..) => ("applied", String::new()),
+        // Planned anew at once: the same sync goes on.
+        (_, _, Some(problem)) if problem.reason == "Conflict" => ("superseded", problem.to_string()),
+        (_, _, Some(problem)) => ("failed", problem.to_string()),
+        (_, Some(Stop::Cancelled), _) => ("superseded", "stopped".to_owned()),
+        (_, Some(Stop::NotHealthy(why) | Stop::LockLost(why)), _) => ("failed", why.clone()),
+        _ => ("failed", "not everything was applied".to_owned()),
+    };
+    if let Some(record) = stored.parent.syncs.first_mut().filter(|r| r.digest == wanted.rendered.digest) {
+        record.outcome = outcome.to_owned();
+        record.message = message;
+        record.finished = Some(Timestamp::now().to_string());
+    }
+    stored.lock = None;
+}
+
+pub(super) async fn note_healthy(
+    parents: &Parents,
+    stored: &mut StoredParent,
+    wanted: &Wanted<'_>,
+) -> Result<(), ParentError> {
+    let Some(record) = stored.parent.syncs.first_mut().filter(|r| r.digest == wanted.rendered.digest && !r.healthy)
+    else {
+        return Ok(());
+    };
+    record.healthy = true;
+    save_stubbornly(parents, stored).await
+}
+
+/// Saves results. Another process may have written a request or a wish meanwhile: theirs is kept, ours is put on top.
+pub(super) async fn save_stubbornly(parents: &Parents, stored: &mut StoredParent) -> Result<(), ParentError> {
+    for _ in 0..RACES {
+        match parents.save(stored).await {
+            Err(ParentError::Conflict) => {
+                let theirs = parents.reload(&stored.parent.identity, &stored.parent.namespace).await?;
+                stored.resource_version = theirs.resource_version;
+                stored.request = theirs.request;
+                stored.parent.suspended = theirs.parent.suspended;
+                stored.parent.approvals = theirs.parent.approvals;
+                stored.parent.hold = theirs.parent.hold;
+            }
+            other => return other,
+        }
+    }
+    Err(ParentError::Conflict)
+}
+
+/// Renews the lock in the parent.
+pub(super) struct LockKeeper {
+    pub parents: Parents,
+    pub stored: StoredParent,
+}
+
+impl Keeper for LockKeeper {
+    async fn renew(&mut self) -> Result<(), Problem> {
+        self.parents.claim(&mut self.stored)?;
+        match self.parents.save(&mut self.stored).await {
+            Err(ParentError::Conflict) => {
+                let theirs = self.parents.reload(&self.stored.parent.identity, &self.stored.parent.namespace).await?;
+                if theirs.lock.as_ref().is_none_or(|lock| lock.holder.id != self.parents.me().id) {
+                    return Err(ParentError::Conflict.into());
+                }
+                self.stored.resource_version = theirs.resource_version;
+                self.stored.request = theirs.request;
+                self.stored.parent.suspended = theirs.parent.suspended;
+                Ok(self.parents.save(&mut self.stored).await?)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    async fn record(&mut self, hook: HookRecord) -> Result<(), Problem> {
+        self.stored.parent.record_hook(hook);
+        Ok(save_stubbornly(&self.parents, &mut self.stored).await?)
+    }
+}
