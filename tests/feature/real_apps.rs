@@ -2,6 +2,7 @@
 
 use super::cluster::{Cluster, real_apps};
 use super::scratch::Scratch;
+use crate::on_every_cluster;
 use crate::support::control_plane;
 use serde_json::json;
 use std::path::Path;
@@ -11,14 +12,15 @@ fn copy(from: &Path, to: &Path) {
     assert!(Command::new("cp").arg("-r").arg(from).arg(to).status().unwrap().success());
 }
 
-fn prepared(name: &str, source: &str) -> Option<(&'static Cluster, Scratch)> {
-    let (Some(cluster), Some(folder)) = (Cluster::real(), real_apps()) else {
+/// A repository with the application; `None`, counted as skipped, where there is no folder with applications.
+fn prepared(cluster: &Cluster, name: &str, source: &str) -> Option<Scratch> {
+    let Some(folder) = real_apps() else {
         control_plane::skip();
         return None;
     };
     let app = Scratch::new(cluster, name);
     copy(&folder.join(source), &app.path().join("app"));
-    Some((cluster, app))
+    Some(app)
 }
 
 /// Everything is there, a second sync finds nothing, and a plan says the same.
@@ -34,33 +36,36 @@ fn settles(app: &Scratch, code: i32, timeout: &str, least: usize) {
     assert_eq!(second["apps"][0]["changes"], json!([]));
 }
 
-#[test]
-fn online_boutique() {
-    let Some((cluster, app)) = prepared("boutique", "online-boutique/kubernetes-manifests") else { return };
-    app.commit("one");
-    settles(&app, 0, "120s", 33);
-    let file = app.path().join("app/frontend.yaml");
-    let text = std::fs::read_to_string(&file).unwrap();
-    std::fs::write(&file, text.replace("image: frontend", "image: frontend:v2")).unwrap();
-    app.commit("two");
-    let plan = app.run("plan -o json").exits(2).json();
-    assert_eq!(plan["summary"], json!({"rollout": 1}));
-    app.run("sync --timeout 60s").exits(0);
-    let live = cluster.object(&app.namespace, "deployment/frontend");
-    assert_eq!(live["spec"]["template"]["spec"]["containers"][0]["image"], "frontend:v2");
-}
+on_every_cluster! {
+    /// Plain manifests: first sync, nothing more to do, a new image.
+    fn online_boutique(cluster) {
+        let Some(app) = prepared(cluster, "boutique", "online-boutique/kubernetes-manifests") else { return };
+        app.commit("one");
+        settles(&app, 0, "120s", 33);
+        let file = app.path().join("app/frontend.yaml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, text.replace("image: frontend", "image: frontend:v2")).unwrap();
+        app.commit("two");
+        let plan = app.run("plan -o json").exits(2).json();
+        assert_eq!(plan["summary"], json!({"rollout": 1}));
+        app.run("sync --timeout 60s").exits(0);
+        let live = cluster.object(&app.namespace, "deployment/frontend");
+        assert_eq!(live["spec"]["template"]["spec"]["containers"][0]["image"], "frontend:v2");
+    }
 
-#[test]
-fn online_boutique_by_kustomize() {
-    let Some((_, app)) = prepared("kustomized", "online-boutique/kustomize") else { return };
-    app.commit("one");
-    settles(&app, 0, "120s", 33);
+    /// The same by Kustomize.
+    fn online_boutique_by_kustomize(cluster) {
+        let Some(app) = prepared(cluster, "kustomized", "online-boutique/kustomize") else { return };
+        app.commit("one");
+        settles(&app, 0, "120s", 33);
+    }
 }
 
 /// Definitions of up to 800 KB and resources of them in one commit. What nothing answers for is the metrics API.
 #[test]
 fn kube_prometheus() {
-    let Some((_, app)) = prepared("prometheus", "kube-prometheus/manifests") else { return };
+    let Some(cluster) = Cluster::real() else { return control_plane::skip() };
+    let Some(app) = prepared(cluster, "prometheus", "kube-prometheus/manifests") else { return };
     app.commit("one");
     settles(&app, 3, "60s", 131);
     let status = app.run("status -o json").exits(0).json();
