@@ -74,9 +74,13 @@ pub fn skip() {
     let _ = writeln!(io::stderr(), "skipped: no control plane (set KUBEBUILDER_ASSETS)");
 }
 
-/// The `kubectl` of the control plane's folder, if there is one.
+/// The `kubectl` of the control plane's folder, else the one on the `PATH`, if there is one.
 pub fn kubectl() -> Option<PathBuf> {
-    find_binaries().ok().flatten().map(|folder| folder.join("kubectl"))
+    let own = find_binaries().ok().flatten().map(|folder| folder.join("kubectl"));
+    own.or_else(|| {
+        let path = std::env::var_os("PATH")?;
+        std::env::split_paths(&path).map(|folder| folder.join("kubectl")).find(|file| file.is_file())
+    })
 }
 
 /// How many tests of this binary called `skip()`.
