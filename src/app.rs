@@ -8,7 +8,7 @@ use crate::render::HelmSource;
 use crate::render::discover::discover_apps;
 use crate::render::glob::Globs;
 use crate::source::SourceTree;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// One app on one cluster.
@@ -78,7 +78,50 @@ pub fn apps_of(
             Err(problem) => problems.push(problem),
         }
     }
-    if problems.is_empty() { Ok(found.into_values().collect()) } else { Err(problems) }
+    let apps: Vec<App> = found.into_values().collect();
+    problems.extend(bad_dependencies(&apps));
+    if problems.is_empty() { Ok(apps) } else { Err(problems) }
+}
+
+/// Dependencies on apps that are not there, and circles: what a file alone cannot tell where apps are found in the tree.
+fn bad_dependencies(apps: &[App]) -> Vec<Problem> {
+    let names: BTreeSet<&str> = apps.iter().map(|app| app.name.as_str()).collect();
+    let mut problems: BTreeMap<String, Problem> = BTreeMap::new();
+    for app in apps {
+        for wanted in app.depends_on.iter().filter(|wanted| !names.contains(wanted.as_str())) {
+            let text = format!("app {:?} depends on {wanted:?}, and there is no such app", app.name);
+            let known: Vec<&str> = names.iter().copied().collect();
+            let problem = Problem::new("UnknownDependency", text).hint(format!("the apps are: {}", known.join(", ")));
+            problems.entry(format!("{}/{wanted}", app.name)).or_insert(problem);
+        }
+        if let Some(circle) = circle_from(apps, &app.name) {
+            let mut members = circle.clone();
+            members.sort();
+            members.dedup();
+            let text = format!("these apps wait for each other: {}", circle.join(" → "));
+            let problem = Problem::new("DependencyCycle", text).hint("remove one of the depends_on");
+            problems.entry(members.join(" ")).or_insert(problem);
+        }
+    }
+    problems.into_values().collect()
+}
+
+/// The way from an app along `depends_on` back to itself.
+fn circle_from(apps: &[App], start: &str) -> Option<Vec<String>> {
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
+    let mut open: Vec<Vec<&str>> = vec![vec![start]];
+    while let Some(path) = open.pop() {
+        let last = path.last().copied().unwrap_or_default();
+        for next in apps.iter().filter(|app| app.name == last).flat_map(|app| &app.depends_on) {
+            if next == start {
+                return Some(path.iter().copied().chain([start]).map(str::to_owned).collect());
+            }
+            if seen.insert(next) {
+                open.push([path.as_slice(), &[next.as_str()]].concat());
+            }
+        }
+    }
+    None
 }
 
 /// An app that is in the inventory and no more in Git: settings of its repository's first entry.
@@ -137,6 +180,11 @@ fn directories(
                     matching.push(dir);
                 }
             }
+            if matching.is_empty() {
+                let text = format!("the glob {pattern:?} matches no directory of the repository");
+                return Err(Problem::new("PathNotFound", text)
+                    .hint("correct it; to delete its apps, remove the entry while other apps remain"));
+            }
             Ok(matching.into_iter().map(|dir| (name_of(&dir, repository, repository_name), dir)).collect())
         }
     }
@@ -158,7 +206,7 @@ fn is_directory(tree: &SourceTree, path: &str) -> bool {
 }
 
 fn all_directories(tree: &SourceTree) -> Vec<String> {
-    let mut all = std::collections::BTreeSet::new();
+    let mut all = BTreeSet::new();
     for file in tree.entries.keys() {
         let mut rest = file.as_str();
         while let Some((parent, _)) = rest.rsplit_once('/') {

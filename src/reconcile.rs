@@ -29,9 +29,9 @@ use crate::live::snapshot::{LiveSnapshot, Presence};
 use crate::object::{Desired, Digest, Manifest, ObjectKey, ObjectRef, Problem, Source};
 use crate::plan::change::PolicyFinding;
 use crate::plan::{self, Answers, HookObject, Planned, Question, Verb};
-use crate::policy::{Admitted, Facts, PolicySet, Resource, admit};
+use crate::policy::{Admitted, Facts, PolicySet, Resource, admit, schema};
 use crate::render::Rendered;
-use crate::render::namespaces::resolve_namespaces;
+use crate::render::namespaces::{asks_for_more, resolve_namespaces};
 use crate::scope::Neighbours;
 use crate::source::Revision;
 use futures::future::join_all;
@@ -47,6 +47,14 @@ const ROUNDS: usize = 6;
 const RACES: usize = 5;
 /// Plans made anew because an object changed under a write.
 const CONFLICTS: usize = 3;
+/// Pauses before discovery is asked again for a kind that is not served; all of them only where another app brings it.
+const LATE_KINDS: [Duration; 5] = [
+    Duration::ZERO,
+    Duration::from_millis(200),
+    Duration::from_millis(400),
+    Duration::from_millis(800),
+    Duration::from_millis(1600),
+];
 /// Time for the hooks that run after a failure.
 const FAILURE_HOOKS: Duration = Duration::from_secs(60);
 /// How often a foreign lock is looked at.
@@ -180,7 +188,7 @@ impl Synced {
 /// Why there is no plan.
 pub async fn look(engine: &Engine, wanted: &Wanted<'_>, key: &[u8]) -> Result<Looked, Halt> {
     let app = wanted.app;
-    let kinds = engine.kinds().await.map_err(api_halt)?;
+    let kinds = kinds_for(engine, &[wanted]).await?;
     let admitted = admitted(engine, wanted, &kinds)?;
     let namespace = default_namespace(engine, app);
     let stored = engine.parents.load(&app.identity, &namespace).await.map_err(parent_halt)?;
@@ -202,7 +210,8 @@ pub async fn look_both(
     key: &[u8],
 ) -> Result<[Option<Result<Looked, Halt>>; 2], Halt> {
     let Some(app) = versions.into_iter().flatten().next().map(|wanted| wanted.app) else { return Ok([None, None]) };
-    let kinds = engine.kinds().await.map_err(api_halt)?;
+    let both: Vec<&Wanted<'_>> = versions.into_iter().flatten().collect();
+    let kinds = kinds_for(engine, &both).await?;
     let admitted = versions.map(|version| version.map(|wanted| (wanted, admitted(engine, wanted, &kinds))));
     let namespace = default_namespace(engine, app);
     let stored = engine.parents.load(&app.identity, &namespace).await.map_err(parent_halt)?;
@@ -224,6 +233,21 @@ pub async fn look_both(
         };
     }
     Ok(out)
+}
+
+/// The kinds that the cluster serves. Discovery is asked again where one is missing: somebody may have installed it since,
+/// and an API server takes a moment to serve what a CRD that is established defines.
+async fn kinds_for(engine: &Engine, wanted: &[&Wanted<'_>]) -> Result<Arc<Kinds>, Halt> {
+    let mut kinds = engine.kinds().await.map_err(api_halt)?;
+    let depends = wanted.iter().any(|wanted| !wanted.app.depends_on.is_empty());
+    for pause in if depends { &LATE_KINDS[..] } else { &LATE_KINDS[..1] } {
+        if !wanted.iter().any(|wanted| asks_for_more(&wanted.rendered.objects, &kinds)) {
+            break;
+        }
+        tokio::time::sleep(*pause).await;
+        kinds = engine.rediscover().await.map_err(api_halt)?;
+    }
+    Ok(kinds)
 }
 
 /// One look at a cluster.
@@ -279,6 +303,7 @@ async fn look_at(engine: &Engine, wanted: &Wanted<'_>, key: &[u8], seen: Seen, r
         applyset_id: &applyset_id,
         other_apps: &neighbours.wants,
         siblings: &neighbours.siblings,
+        defined_elsewhere: &wanted.neighbours.definitions.keys().cloned().collect(),
         secret_key: key,
         dry_runs: &Answers::new(),
         unhealthy: &unhealthy,
@@ -515,12 +540,18 @@ pub fn default_namespace(engine: &Engine, app: &App) -> String {
 
 fn admitted(engine: &Engine, wanted: &Wanted<'_>, kinds: &Kinds) -> Result<(Admitted, Vec<Problem>), Halt> {
     let namespace = default_namespace(engine, wanted.app);
-    let resolved = resolve_namespaces(wanted.rendered.objects.clone(), kinds, &namespace).map_err(Halt::Failed)?;
+    let elsewhere = &wanted.neighbours.definitions;
+    let resolved =
+        resolve_namespaces(wanted.rendered.objects.clone(), kinds, &namespace, elsewhere).map_err(Halt::Failed)?;
     let mut warnings = wanted.rendered.warnings.clone();
     warnings.extend(resolved.warnings);
     // Objects of groups that do not answer stay among the desired ones: planning finds them unknown and leaves them be.
     let objects: Vec<Desired> =
         resolved.objects.into_iter().chain(resolved.unavailable.into_iter().map(|(desired, _)| desired)).collect();
+    let faults = schema::check(&objects);
+    if !faults.is_empty() {
+        return Err(Halt::Failed(faults));
+    }
     let resources = kinds
         .by_gk
         .iter()

@@ -4,13 +4,13 @@
 use crate::app::App;
 use crate::inventory::StoredParent;
 use crate::live::kinds::Kinds;
-use crate::object::{Manifest, ObjectKey, Problem};
+use crate::object::{Gk, Manifest, ObjectKey, Problem};
 use crate::plan::Sibling;
 use crate::reconcile::held;
 use crate::render::Rendered;
-use crate::render::namespaces::resolve_namespaces;
+use crate::render::namespaces::{Definitions, defined_here, resolve_namespaces};
 use crate::source::Revision;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// One app with what it became.
@@ -32,6 +32,8 @@ pub struct Neighbours {
     apps: BTreeMap<String, Sibling>,
     /// Why unclaimed prunes wait, by the app that is the reason.
     waits: BTreeMap<String, String>,
+    /// What the apps' CRDs define.
+    pub definitions: Definitions,
 }
 
 /// The neighbours of one app.
@@ -56,6 +58,9 @@ impl Neighbours {
         revision: &Revision,
     ) -> Self {
         let mut out = Self::default();
+        for rendered in members.iter().filter_map(|member| member.rendered.as_ref().as_ref().ok()) {
+            out.definitions.extend(defined_here(&rendered.objects));
+        }
         for member in members {
             let app = &member.app;
             let parent = parents.iter().map(|p| &p.parent).find(|p| p.identity == app.identity);
@@ -67,7 +72,9 @@ impl Neighbours {
                 Ok(rendered) => {
                     let namespace = app.namespace.as_deref().unwrap_or(default_namespace);
                     // Kinds that are not served yet are the app's own to report; its claims are what can be told.
-                    if let Ok(resolved) = resolve_namespaces(rendered.objects.clone(), kinds, namespace) {
+                    if let Ok(resolved) =
+                        resolve_namespaces(rendered.objects.clone(), kinds, namespace, &out.definitions)
+                    {
                         for object in &resolved.objects {
                             out.claims.entry(object.key()).or_default().push(app.name.clone());
                         }
@@ -119,6 +126,97 @@ impl Neighbours {
     }
 }
 
+/// What apps need of each other without saying so: the one that holds a Namespace which is `missing` in the cluster, or
+/// the CRD of a kind that is not served, comes before those that use it. What an app says itself counts more: nothing is
+/// inferred against it. Pairs of (app, the app that comes first).
+pub fn inferred_dependencies(
+    members: &[Member],
+    kinds: &Kinds,
+    default_namespace: &str,
+    missing: &BTreeSet<String>,
+) -> Vec<(String, String)> {
+    let provided = providers(members);
+    let mut known: BTreeMap<String, BTreeSet<String>> =
+        members.iter().map(|m| (m.app.name.clone(), m.app.depends_on.iter().cloned().collect())).collect();
+    let mut out = Vec::new();
+    for (app, need) in needs(members, default_namespace) {
+        let open = match &need {
+            Need::Namespace(name) => missing.contains(name),
+            Need::Kind(gk) => kinds.get(gk).is_none(),
+        };
+        let Some(first) = provided.get(&need).filter(|first| open && **first != app) else { continue };
+        let there = known.get(&app).is_some_and(|before| before.contains(first));
+        if !there && !leads_to(&known, first, &app) {
+            known.entry(app.clone()).or_default().insert(first.clone());
+            out.push((app, first.clone()));
+        }
+    }
+    out
+}
+
+/// Namespaces that one app holds and another one uses.
+pub fn shared_namespaces(members: &[Member], default_namespace: &str) -> BTreeSet<String> {
+    let provided = providers(members);
+    let needs = needs(members, default_namespace).into_iter();
+    needs
+        .filter(|(app, need)| provided.get(need).is_some_and(|first| first != app))
+        .filter_map(|(_, need)| match need {
+            Need::Namespace(name) => Some(name),
+            Need::Kind(_) => None,
+        })
+        .collect()
+}
+
+/// What an app's objects cannot be without.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Need {
+    Namespace(String),
+    Kind(Gk),
+}
+
+fn rendered(members: &[Member]) -> impl Iterator<Item = (&App, &Rendered)> {
+    members.iter().filter_map(|member| Some((&*member.app, member.rendered.as_ref().as_ref().ok()?)))
+}
+
+fn providers(members: &[Member]) -> BTreeMap<Need, String> {
+    let mut out = BTreeMap::new();
+    for (app, rendered) in rendered(members) {
+        for gk in defined_here(&rendered.objects).into_keys() {
+            out.entry(Need::Kind(gk)).or_insert_with(|| app.name.clone());
+        }
+        for object in rendered.objects.iter().filter(|object| object.key().is("", "Namespace")) {
+            out.entry(Need::Namespace(object.name().to_owned())).or_insert_with(|| app.name.clone());
+        }
+    }
+    out
+}
+
+fn needs(members: &[Member], default_namespace: &str) -> BTreeSet<(String, Need)> {
+    let mut out = BTreeSet::new();
+    for (app, rendered) in rendered(members) {
+        let fallback = app.namespace.as_deref().unwrap_or(default_namespace);
+        for object in &rendered.objects {
+            out.insert((app.name.clone(), Need::Kind(object.gvk().gk())));
+            out.insert((app.name.clone(), Need::Namespace(object.namespace().unwrap_or(fallback).to_owned())));
+        }
+    }
+    out
+}
+
+/// True if `from` comes after `to` already.
+fn leads_to(known: &BTreeMap<String, BTreeSet<String>>, from: &str, to: &str) -> bool {
+    let (mut seen, mut open) = (BTreeSet::new(), vec![from]);
+    while let Some(at) = open.pop() {
+        if at == to {
+            return true;
+        }
+        if seen.insert(at) {
+            open.extend(known.get(at).into_iter().flatten().map(String::as_str));
+        }
+    }
+    false
+}
+
 /// Inventories whose app is no more in Git.
 pub fn removed<'a>(members: &[Member], parents: &'a [StoredParent]) -> Vec<&'a StoredParent> {
     let known = |parent: &&StoredParent| !members.iter().any(|m| m.app.identity == parent.parent.identity);
@@ -129,7 +227,6 @@ pub fn removed<'a>(members: &[Member], parents: &'a [StoredParent]) -> Vec<&'a S
 mod tests {
     use super::*;
     use crate::inventory::{Identity, Member as Owned, Parent};
-    use crate::object::Gk;
 
     fn stored(app: &str, object: &ObjectKey) -> StoredParent {
         let text = String::new;

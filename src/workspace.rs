@@ -3,18 +3,20 @@
 
 use crate::app::{App, apps_of, removed_app};
 use crate::apply::parents::this_process;
-use crate::config::{Auth as AuthConfig, ClusterAccess, Config, Repository, SecretRef};
+use crate::config::{Auth as AuthConfig, ClusterAccess, Config, ReportKind, Repository, SecretRef};
 use crate::engine::Engine;
 use crate::inventory::identity::scope_name;
-use crate::live::client::Target;
+use crate::live::client::{ApiError, Call, Target};
 use crate::object::Problem;
+use crate::plan::analysis::namespace_key;
 use crate::policy::PolicySet;
 use crate::reconcile::default_namespace;
 use crate::render::rendered::digest;
 use crate::render::{AppSource, Rendered, Tools, render};
-use crate::scope::{Member, Neighbours, removed};
+use crate::scope::{Member, Neighbours, inferred_dependencies, removed, shared_namespaces};
 use crate::source::url::Auth;
 use crate::source::{GitMirror, GitOptions, RepoUrl, Revision, SourceTree};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -96,6 +98,24 @@ impl Origin {
     pub fn apps(&self, config: &Config, tree: &SourceTree) -> Result<Vec<App>, Vec<Problem>> {
         apps_of(config, &self.repository, &self.identity, &self.name, tree)
     }
+}
+
+/// What a configuration asks for and this version does not do: it must not be passed over silently.
+pub fn unsupported(config: &Config) -> Vec<Problem> {
+    let problem = |what: String, hint: &str| Problem::new("NotSupported", format!("{what} yet")).hint(hint);
+    let mut out = Vec::new();
+    for repository in config.repositories.iter().filter(|repository| repository.verify.is_some()) {
+        let what = format!("the signatures of the repository {:?} cannot be verified", repository.name);
+        out.push(problem(what, "remove its `verify`, and protect the branch on the Git host"));
+    }
+    for report in config.reports.iter().filter(|report| report.kind != ReportKind::GitNotes) {
+        let what = format!("statuses of {:?} cannot be sent to a Git host", report.repository);
+        out.push(problem(what, "use `kind = \"git-notes\"`"));
+    }
+    if config.webhook.is_some() {
+        out.push(problem("webhooks are not received".to_owned(), "remove `[webhook]`, and choose a short `interval`"));
+    }
+    out
 }
 
 /// Runs blocking work (Git, parsing) where it holds up nothing else.
@@ -196,6 +216,12 @@ pub async fn members_on(
 ) -> Result<(Vec<Member>, Neighbours), Vec<Problem>> {
     let kinds = engine.kinds().await.map_err(|e| vec![e.problem()])?;
     let mut members = render_apps(apps, &tip.tree, tools, |app| default_namespace(engine, app), key).await;
+    let namespaces = missing_namespaces(engine, &members).await.map_err(|e| vec![e.problem()])?;
+    for (app, first) in inferred_dependencies(&members, &kinds, engine.client.default_namespace(), &namespaces) {
+        if let Some(member) = members.iter_mut().find(|member| member.app.name == app) {
+            Arc::make_mut(&mut member.app).depends_on.push(first);
+        }
+    }
     let scope = scope_name(&config.instance.name, &origin.identity, &origin.repository.path);
     let parents = engine.parents.load_scope(&scope).await.map_err(|e| vec![e.into()])?;
     let neighbours = Neighbours::new(
@@ -220,6 +246,22 @@ pub async fn members_on(
         members.push(Member { app: Arc::new(app), rendered: Arc::new(Ok(nothing)) });
     }
     Ok((members, neighbours))
+}
+
+/// Of the namespaces that one app holds and another one uses, those that are not in the cluster.
+async fn missing_namespaces(engine: &Engine, members: &[Member]) -> Result<BTreeSet<String>, ApiError> {
+    let mut out = BTreeSet::new();
+    for name in shared_namespaces(members, engine.client.default_namespace()) {
+        if engine.eyes.members.find(&namespace_key(&name)).is_some() {
+            continue;
+        }
+        match engine.client.send_patiently(&Call::get(format!("/api/v1/namespaces/{name}"))).await {
+            Ok(_) => {}
+            Err(error) if error.is_not_found() => drop(out.insert(name)),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(out)
 }
 
 /// How a cluster is reached, as the client wants it.

@@ -136,6 +136,7 @@ impl App {
         foreign: &'a BTreeMap<ObjectKey, Vec<ObjectKey>>,
     ) -> PlanInput<'a> {
         static NONE: BTreeSet<ObjectKey> = BTreeSet::new();
+        static EMPTY_KINDS: BTreeSet<driftless::object::Gk> = BTreeSet::new();
         PlanInput {
             app: "web",
             cluster: "dev",
@@ -152,6 +153,7 @@ impl App {
             unhealthy: &NONE,
             foreign,
             options: &self.options,
+            defined_elsewhere: &EMPTY_KINDS,
             hooks: &[],
             hooks_due: false,
             hooks_done: &[],

@@ -2,13 +2,14 @@
 
 use super::args::{Log as LogArgs, Output};
 use super::exit::Exit;
-use super::output::{print_json, print_text};
+use super::output::{print_json, print_text, stopped};
 use super::setup::{Setup, one};
 use crate::config::HumaneDuration;
 use crate::object::Problem;
 use crate::report::{ContextKind, GitNotes, Log, Note, State};
 use crate::source::{Follower, Revision, Watched};
 use crate::workspace::{Origin, off_thread};
+use serde_json::json;
 use std::time::{Duration, Instant};
 
 /// A remote's notes are asked for so often while waiting; a local repository is watched.
@@ -21,6 +22,16 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// # Errors
 /// When the repository or the commit is not there.
 pub async fn run(args: &LogArgs) -> Result<Exit, Vec<Problem>> {
+    match look(args).await {
+        Ok(exit) => Ok(exit),
+        Err(problems) => {
+            let nothing = json!({"commits": [], "error": problems.first()});
+            stopped(problems, args.output == Output::Json, &nothing)
+        }
+    }
+}
+
+async fn look(args: &LogArgs) -> Result<Exit, Vec<Problem>> {
     let setup = Setup::new(&args.common).await?;
     let Some(origin) = setup.origins.first() else { return Ok(Exit::Done) };
     let revision = origin.resolve(args.revision.as_deref()).await.map_err(one)?;

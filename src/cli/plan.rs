@@ -3,7 +3,7 @@
 use super::args::{Plan, PlanOutput};
 use super::exit::Exit;
 use super::output::{print_json, print_text, stopped};
-use super::setup::{Scene, Setup};
+use super::setup::{Scene, Setup, no_apps};
 use crate::object::Problem;
 use crate::plan::change::{AppPlan, PlanReport};
 use crate::reconcile::{Halt, Wanted, look};
@@ -74,6 +74,9 @@ async fn plan_all(args: &Plan, report: &mut PlanReport, diffs: &mut ObjectDiffs)
                 report.apps.push(plan.shown);
             }
         }
+    }
+    if stopped.is_empty() && report.apps.is_empty() {
+        stopped.push(no_apps(&setup));
     }
     if stopped.is_empty() { Ok(exit) } else { Err(stopped) }
 }

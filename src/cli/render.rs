@@ -2,15 +2,16 @@
 
 use super::args::{Check, Output, Render};
 use super::exit::Exit;
-use super::output::{print_json, print_problems, print_text};
-use super::setup::Setup;
-use crate::object::{Desired, Manifest, Problem};
+use super::output::{print_json, print_problems, print_text, stopped};
+use super::setup::{Setup, no_apps};
+use crate::object::{Desired, Manifest, ObjectKey, Problem};
 use crate::plan::change::PolicyFinding;
 use crate::policy::{Facts, evaluate, schema};
 use crate::report::yaml_text::yaml_text;
 use crate::scope::Member;
 use crate::workspace::{policies_of, render_apps};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// Digests are not shown here, so that any key will do.
 const NO_KEY: &[u8] = b"render";
@@ -94,7 +95,35 @@ async fn rendered(
         let namespace = |app: &crate::app::App| app.namespace.clone().unwrap_or_else(|| "default".to_owned());
         members.extend(render_apps(apps, &tip.tree, &setup.tools, namespace, NO_KEY).await);
     }
-    Ok((members, policies))
+    if members.is_empty() { Err(vec![no_apps(setup)]) } else { Ok((members, policies)) }
+}
+
+/// Objects that two apps of one cluster claim: the second one would be refused.
+fn claimed_twice(members: &[Member]) -> BTreeMap<String, Vec<Problem>> {
+    let mut owners: BTreeMap<(String, ObjectKey), String> = BTreeMap::new();
+    let mut out: BTreeMap<String, Vec<Problem>> = BTreeMap::new();
+    for member in members {
+        let app = &member.app;
+        for object in member.rendered.iter().flat_map(|rendered| &rendered.objects) {
+            let mut key = object.key();
+            key.namespace.get_or_insert_with(|| app.namespace.clone().unwrap_or_else(|| "default".to_owned()));
+            match owners.get(&(app.cluster.clone(), key.clone())) {
+                Some(first) if *first != app.name => {
+                    let text = format!("{} is in app `{first}` too", object.key());
+                    let problem = Problem::new("OwnedByAnother", text)
+                        .at(&object.source.file, object.source.line)
+                        .about(object.object_ref())
+                        .hint("remove it from one of the two");
+                    out.entry(app.name.clone()).or_default().push(problem);
+                }
+                Some(_) => {}
+                None => {
+                    owners.insert((app.cluster.clone(), key), app.name.clone());
+                }
+            }
+        }
+    }
+    out
 }
 
 /// `driftless check`: exit 0 if everything would pass, 4 if only policies refuse, 1 otherwise.
@@ -102,8 +131,18 @@ async fn rendered(
 /// # Errors
 /// What stops every app.
 pub async fn check(args: &Check) -> Result<Exit, Vec<Problem>> {
-    let setup = Setup::new(&args.common).await?;
-    let (members, policies) = rendered(&setup, args.revision.as_deref()).await?;
+    let found = async {
+        let setup = Setup::new(&args.common).await?;
+        rendered(&setup, args.revision.as_deref()).await
+    };
+    let (members, policies) = match found.await {
+        Ok(found) => found,
+        Err(problems) => {
+            let nothing = json!({"apps": [], "ok": false, "error": problems.first()});
+            return stopped(problems, args.output == Output::Json, &nothing);
+        }
+    };
+    let mut claimed = claimed_twice(&members);
     let mut exit = Exit::Done;
     let mut apps = Vec::new();
     for member in &members {
@@ -126,6 +165,11 @@ pub async fn check(args: &Check) -> Result<Exit, Vec<Problem>> {
         if !problems.is_empty() {
             exit = exit.max(Exit::Error);
         }
+        let twice = claimed.remove(&member.app.name).unwrap_or_default();
+        if !twice.is_empty() {
+            exit = exit.max(Exit::Refused);
+        }
+        problems.extend(twice);
         if findings.iter().any(|f| f.action == "deny") {
             exit = exit.max(Exit::Refused);
         }

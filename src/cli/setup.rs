@@ -240,6 +240,21 @@ pub fn levels(members: &[Member]) -> Vec<Vec<Member>> {
     out
 }
 
+/// Nothing to work on: a wrong path rather than an order to do nothing.
+pub fn no_apps(setup: &Setup) -> Problem {
+    let places: Vec<String> = setup
+        .origins
+        .iter()
+        .map(|origin| match origin.repository.path.as_str() {
+            "" => origin.repository.url.clone(),
+            path => format!("{} below {path:?}", origin.repository.url),
+        })
+        .collect();
+    let text = format!("no app was found in {}", places.join(", "));
+    Problem::new("NoApps", text)
+        .hint("an app is a directory with manifests, a kustomization.yaml or a Chart.yaml; check --path and the branch")
+}
+
 /// One problem as the list that commands report.
 pub fn one(problem: Problem) -> Vec<Problem> {
     vec![problem]
@@ -258,7 +273,10 @@ fn read_file(file: &Path) -> Result<Config, Vec<Problem>> {
 /// # Errors
 /// Every mistake with its line.
 pub fn parse(text: &str, file: &str) -> Result<Config, Vec<Problem>> {
-    Config::parse(text, file).map_err(|errors| errors.into_iter().map(Problem::from).collect())
+    let config =
+        Config::parse(text, file).map_err(|errors| errors.into_iter().map(Problem::from).collect::<Vec<_>>())?;
+    let problems: Vec<Problem> = workspace::unsupported(&config).into_iter().map(|found| found.at(file, 1)).collect();
+    if problems.is_empty() { Ok(config) } else { Err(problems) }
 }
 
 fn flags(common: &Common) -> Flags {

@@ -4,7 +4,7 @@ use super::args::{Output, Sync};
 use super::exit::Exit;
 use super::notes::{End, Notes};
 use super::output::{print_json, print_text, stopped};
-use super::setup::{Scene, Setup, levels};
+use super::setup::{Scene, Setup, levels, no_apps};
 use crate::apply::lease::ScopeLease;
 use crate::config::{HumaneDuration, OnFailure};
 use crate::inventory::identity::scope_name;
@@ -130,6 +130,7 @@ impl Order<'_> {
     ) -> Result<Vec<Done>, Vec<Problem>> {
         let from_file = setup.from_file;
         let ready = match Scene::at(setup, origin, cluster, revision, true).await {
+            Ok(scene) if scene.members.is_empty() && setup.clusters().len() == 1 => return Err(vec![no_apps(setup)]),
             Ok(scene) => scene.chosen(&self.args.apps).map(|chosen| (scene, chosen)),
             Err(problems) => Err(problems),
         };

@@ -41,6 +41,12 @@ impl Board {
         self.waiting.is_empty()
     }
 
+    /// An app whose end was told begins once more.
+    pub fn await_again(&mut self, app: AppName) {
+        self.ended.remove(&app);
+        self.waiting.insert(app);
+    }
+
     /// True if no app is waited for.
     pub fn is_complete(&self) -> bool {
         self.waiting.is_empty()

@@ -14,6 +14,7 @@ pub mod board;
 pub mod dispatch;
 pub mod herald;
 pub mod leader;
+mod line;
 pub mod run;
 pub mod scope;
 pub mod vitals;

@@ -1,10 +1,11 @@
 //! One repository: follows its branch, hands its apps what they are to run, and speaks about its revisions.
 
 use super::app::{AppTask, Said, Target, Wake};
-use super::board::{AppName, Board, DriftBoard, HealthBoard};
+use super::board::{AppName, Board, DriftBoard, HealthBoard, Outcome};
 use super::dispatch::Registry;
 use super::herald::Herald;
 use super::leader::lead;
+use super::line::{Line, Moves};
 use super::vitals::Vitals;
 use crate::app::App;
 use crate::apply::lease::ScopeLease;
@@ -81,6 +82,7 @@ impl Trouble {
 struct Mind {
     head: Option<Revision>,
     board: Board,
+    line: Line,
     health: HealthBoard,
     drift: DriftBoard,
     apps: BTreeMap<AppName, Running>,
@@ -200,7 +202,17 @@ impl ScopeTask {
                 if revision != head || outcome.ending == Ending::Superseded {
                     return;
                 }
-                if mind.board.take(outcome) {
+                let moves = mind.line.ended(&outcome.app, outcome.ending);
+                for app in &moves.again {
+                    mind.board.await_again(app.clone());
+                }
+                let complete = mind.board.take(outcome);
+                if !moves.again.is_empty() {
+                    herald.begin_again(&head, "trying again");
+                }
+                let told = !moves.blocked.is_empty();
+                self.advance(mind, moves);
+                if complete || (told && mind.board.is_complete()) {
                     let (state, text, timings) = mind.board.verdict();
                     herald.say(ContextKind::Sync, &head, state, &text, timings);
                     // Health is that of the newest revision: each one is told, though nothing changed.
@@ -221,6 +233,20 @@ impl ScopeTask {
                 if let Some((state, text)) = mind.drift.gone(&app, &text) {
                     herald.say(ContextKind::Drift, &head, state, &text, Timings::default());
                 }
+            }
+        }
+    }
+
+    /// Hands out what may begin now, and takes down what cannot.
+    fn advance(&self, mind: &mut Mind, moves: Moves) {
+        for (app, message) in moves.blocked {
+            let outcome = Outcome { app, ending: Ending::Failed, message, timings: Timings::default() };
+            mind.board.take(outcome);
+        }
+        for target in moves.go {
+            let app = (target.member.app.name.clone(), target.member.app.cluster.clone());
+            if let Some(running) = mind.apps.get(&app) {
+                let _ = running.to.send(Wake::Target(Box::new(target)));
             }
         }
     }
@@ -313,20 +339,18 @@ impl ScopeTask {
         for target in &targets {
             mind.health.expect(name(target));
         }
-        for target in targets {
-            let app = name(&target);
-            let running = match mind.apps.get(&app).filter(|running| !running.task.is_finished()) {
-                Some(running) => running,
-                None => {
-                    let Some(running) = self.start(&target, say, term) else { continue };
-                    {
-                        mind.apps.insert(app.clone(), running);
-                        &mind.apps[&app]
-                    }
-                }
-            };
-            let _ = running.to.send(Wake::Target(Box::new(target)));
+        for target in &targets {
+            let app = name(target);
+            if mind.apps.get(&app).is_some_and(|running| !running.task.is_finished()) {
+                continue;
+            }
+            if let Some(running) = self.start(target, say, term) {
+                mind.apps.insert(app, running);
+            }
         }
+        let (line, moves) = Line::of(targets);
+        mind.line = line;
+        self.advance(mind, moves);
         Ok(())
     }
 

@@ -227,6 +227,7 @@ impl Scope<'_> {
             return Ok(true);
         }
         let defined = self.definitions.get(&gvk.gk()).is_some_and(|(_, versions)| versions.contains(&gvk.version));
+        let defined = defined || (kind.is_none() && input.defined_elsewhere.contains(&gvk.gk()));
         if defined || self.services.contains(&(gvk.group.clone(), gvk.version.clone())) {
             return Ok(false);
         }
@@ -266,6 +267,9 @@ impl Scope<'_> {
         };
         if !gone {
             return Ok(None);
+        }
+        if !desired_too && let Some(app) = input.other_apps.get(&namespace) {
+            return Ok(Some(format!("its namespace `{name}` is made by app `{app}`")));
         }
         if !desired_too && !input.options.create_namespace {
             let found = problem(desired, "NamespaceMissing", format!("the namespace `{name}` does not exist"))

@@ -37,6 +37,11 @@ pub fn left_alone(object: &Value, key: &ObjectKey, autoscaled: bool, rules: &[Ig
     }
     out.extend(injected_bundles(object, key));
     out.extend(allocated(object, key));
+    // The controller fills in the rules of an aggregated role, and overwrites any others.
+    if key.is("rbac.authorization.k8s.io", "ClusterRole") && object.get("aggregationRule").is_some_and(Value::is_object)
+    {
+        out.push(Left::at("/rules", false));
+    }
     for rule in rules.iter().filter(|rule| matches(rule, key)) {
         out.extend(rule.pointers.iter().map(|pointer| Left::at(pointer, true)).filter(|left| !left.tokens.is_empty()));
     }

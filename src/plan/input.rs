@@ -5,7 +5,7 @@ use super::question::Asked;
 use crate::inventory::{HookRecord, Parent};
 use crate::live::kinds::Kinds;
 use crate::live::snapshot::LiveSnapshot;
-use crate::object::{Desired, DryRun, ObjectKey, Problem};
+use crate::object::{Desired, DryRun, Gk, ObjectKey, Problem};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Field manager of every apply (rule 1).
@@ -151,6 +151,8 @@ pub struct PlanInput<'a> {
     pub other_apps: &'a BTreeMap<ObjectKey, String>,
     /// The scope's other apps by ApplySet id.
     pub siblings: &'a BTreeMap<String, Sibling>,
+    /// Kinds that the scope's apps' CRDs define.
+    pub defined_elsewhere: &'a BTreeSet<Gk>,
     /// HMAC key for digests that cover a Secret.
     pub secret_key: &'a [u8],
     /// Answers to [`questions`](super::question::questions) so far.

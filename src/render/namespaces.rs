@@ -27,13 +27,19 @@ pub struct Resolved {
     pub warnings: Vec<Problem>,
 }
 
-/// What a CRD among the objects says.
-struct Defined {
-    namespaced: bool,
-    versions: BTreeSet<String>,
+/// What a CRD says of its kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Defined {
+    /// Its objects have a namespace.
+    pub namespaced: bool,
+    /// Versions that are served.
+    pub versions: BTreeSet<String>,
 }
 
-/// Sets or leaves out every object's namespace.
+/// Kinds by the CRDs that define them.
+pub type Definitions = BTreeMap<Gk, Defined>;
+
+/// Sets or leaves out every object's namespace. `elsewhere` has what other apps' CRDs are about to define.
 ///
 /// # Errors
 /// All objects whose kind or version is neither served nor defined here, and all that turn out to be the same object.
@@ -41,8 +47,10 @@ pub fn resolve_namespaces(
     objects: Vec<Desired>,
     kinds: &Kinds,
     default_namespace: &str,
+    elsewhere: &Definitions,
 ) -> Result<Resolved, Vec<Problem>> {
-    let defined = defined_here(&objects);
+    let mut defined = elsewhere.clone();
+    defined.extend(defined_here(&objects));
     let mut resolved = Resolved::default();
     let mut problems = Vec::new();
     for mut object in objects {
@@ -68,13 +76,23 @@ pub fn resolve_namespaces(
     if problems.is_empty() { Ok(resolved) } else { Err(problems) }
 }
 
+/// True if an object's kind or version is neither served nor defined by another one of them, as far as `kinds` tells.
+pub fn asks_for_more(objects: &[Desired], kinds: &Kinds) -> bool {
+    let defined = defined_here(objects);
+    let missing = |object: &Desired| match scope(&object.gvk(), kinds, &defined) {
+        Scope::Known { .. } => false,
+        Scope::Broken(_) | Scope::Wrong(_) => true,
+    };
+    objects.iter().any(missing)
+}
+
 enum Scope {
     Known { namespaced: bool, deferred: bool },
     Broken(String),
     Wrong(Box<Problem>),
 }
 
-fn scope(gvk: &Gvk, kinds: &Kinds, defined: &BTreeMap<Gk, Defined>) -> Scope {
+fn scope(gvk: &Gvk, kinds: &Kinds, defined: &Definitions) -> Scope {
     let gk = gvk.gk();
     let here = defined.get(&gk);
     let defines_version = here.is_some_and(|crd| crd.versions.contains(&gvk.version));
@@ -137,7 +155,8 @@ fn set_namespace(object: &mut Desired, namespaced: bool, default_namespace: &str
     }
 }
 
-fn defined_here(objects: &[Desired]) -> BTreeMap<Gk, Defined> {
+/// What the CRDs among the objects define.
+pub fn defined_here(objects: &[Desired]) -> Definitions {
     let crd = |object: &Desired| {
         if !object.gvk().gk().is("apiextensions.k8s.io", "CustomResourceDefinition") {
             return None;
@@ -210,7 +229,7 @@ mod tests {
             object("v1", "ConfigMap", Some("other")),
             object("v1", "Namespace", Some("other")),
         ];
-        let resolved = resolve_namespaces(objects, &kinds(), "shop").unwrap();
+        let resolved = resolve_namespaces(objects, &kinds(), "shop", &Definitions::new()).unwrap();
         let namespaces: Vec<_> = resolved.objects.iter().map(|o| o.namespace()).collect();
         assert_eq!(namespaces, [Some("shop"), Some("other"), None]);
         assert_eq!(resolved.warnings.len(), 1);
@@ -233,7 +252,7 @@ mod tests {
     #[test]
     fn unknown_is_not_absent() {
         let objects = vec![object("metrics.example.com/v1", "Thing", None), object("v1", "ConfigMap", None)];
-        let resolved = resolve_namespaces(objects, &kinds(), "shop").unwrap();
+        let resolved = resolve_namespaces(objects, &kinds(), "shop", &Definitions::new()).unwrap();
         assert_eq!(resolved.objects.len(), 1);
         assert_eq!(resolved.unavailable[0].1.reason, "GroupUnavailable");
     }
@@ -245,7 +264,7 @@ mod tests {
             object("example.com/v2", "Old", None),
             object("flowcontrol.apiserver.k8s.io/v1beta3", "FlowSchema", None),
         ];
-        let problems = resolve_namespaces(objects, &kinds(), "shop").unwrap_err();
+        let problems = resolve_namespaces(objects, &kinds(), "shop", &Definitions::new()).unwrap_err();
         let reasons: Vec<_> = problems.iter().map(|p| p.reason.as_str()).collect();
         assert_eq!(reasons, ["UnknownKind", "VersionNotServed", "UnknownKind"]);
         assert!(problems[0].hint.as_ref().unwrap().contains("depends_on"));
@@ -257,7 +276,7 @@ mod tests {
     #[test]
     fn the_same_object_by_default_namespace() {
         let objects = vec![object("v1", "ConfigMap", None), object("v1", "ConfigMap", Some("shop"))];
-        let problems = resolve_namespaces(objects, &kinds(), "shop").unwrap_err();
+        let problems = resolve_namespaces(objects, &kinds(), "shop", &Definitions::new()).unwrap_err();
         assert_eq!(problems[0].reason, "DuplicateObject");
         assert!(problems[0].message.contains("a.yaml:3"));
     }
