@@ -139,6 +139,32 @@ pub fn removed_app(
     Some(app.removed())
 }
 
+/// An app that is found by its content and was not found: its directory is still there, so that it is no order to delete
+/// it (a file that was emptied, renamed or encrypted; a misspelt `apiVersion`). `None` if it is gone, if another app has
+/// the directory or a part of it, or if apps are not found by their content.
+pub fn emptied_app(
+    config: &Config,
+    repository: &Repository,
+    (identity, namespace, path): (&Identity, &str, &str),
+    cluster: &str,
+    tree: &SourceTree,
+    others: &[&str],
+) -> Option<App> {
+    let mut entries = config.apps.iter().filter(|app| app.repository == repository.name);
+    let entry = entries.find(|app| app.paths == AppPaths::Discover)?;
+    let inside = |inner: &str, outer: &str| {
+        outer.is_empty() || inner == outer || inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'))
+    };
+    let taken = others.iter().any(|other| inside(other, path) || inside(path, other));
+    if taken || !is_directory(tree, path) || !inside(path, &repository.path) {
+        return None;
+    }
+    let mut app = app(config, repository, &identity.repository, entry, &identity.app, path, cluster);
+    app.namespace = Some(namespace.to_owned());
+    app.identity = identity.clone();
+    Some(app)
+}
+
 fn same_name(name: &str, one: &str, two: &str) -> Problem {
     Problem::new("SameAppName", format!("the directories {one:?} and {two:?} would both be the app {name:?}"))
         .hint("give one of them a `name` of its own in driftless.toml")

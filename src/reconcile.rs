@@ -332,7 +332,31 @@ async fn look_at(engine: &Engine, wanted: &Wanted<'_>, key: &[u8], seen: Seen, r
     }
     let mut planned = plan::plan(&plan::PlanInput { dry_runs: &answers, ..input });
     planned.plan.policy = findings;
+    name_owners(engine, &mut planned).await;
     Looked { planned, snapshot, stored, warnings, hooks }
+}
+
+/// Says whose an object is that another app has: by app and repository rather than by the id in its label.
+async fn name_owners(engine: &Engine, planned: &mut Planned) {
+    for refusal in &mut planned.refusals {
+        let plan::Refusal::OwnedByAnother { owner, .. } = refusal else { continue };
+        let Some(id) = owner.strip_prefix("ApplySet `").and_then(|rest| rest.strip_suffix('`')) else { continue };
+        if let Some(identity) = engine.parents.owner_of(id).await {
+            let at =
+                if identity.path_root.is_empty() { String::new() } else { format!(", path `{}`", identity.path_root) };
+            let instance = match identity.instance.as_str() {
+                "driftless" => String::new(),
+                name => format!(", instance `{name}`"),
+            };
+            *owner = format!("app `{}` of {}{at}{instance}", identity.app, identity.repository);
+        }
+    }
+    if let Some(first) = planned.refusals.first().filter(|refusal| refusal.blocks()) {
+        let named = first.problem(&planned.plan.name);
+        if let Some(error) = planned.plan.error.as_mut().filter(|error| error.reason == named.reason) {
+            error.message = named.message;
+        }
+    }
 }
 
 /// Hooks that have succeeded already in the sync of this content that was interrupted.

@@ -42,6 +42,17 @@ pub async fn survey(
         Ok(rendered) => rendered,
         Err(problems) => {
             status.message = problems.first().map(ToString::to_string).unwrap_or_default();
+            // What was applied before goes on running.
+            let namespace = crate::reconcile::default_namespace(engine, app);
+            if let Ok(stored) = engine.parents.load(&app.identity, &namespace).await {
+                status.applied_revision.clone_from(&stored.parent.revision);
+                let members: Vec<ObjectRef> = stored.parent.members.iter().map(|m| m.object.clone()).collect();
+                if let Some(kinds) = engine.kinds().await.ok().filter(|_| !members.is_empty()) {
+                    let id = app.identity.applyset_id(engine.parents.namespace());
+                    engine.eyes.observe(&kinds, &members, &id).await;
+                    look_at_members(engine, &members, &mut status).await;
+                }
+            }
             return status;
         }
     };
@@ -65,21 +76,27 @@ pub async fn survey(
     (status.sync, status.message) = sync_state(&looked, rendered, revision);
     status.drift = drift(&looked.planned, &looked);
     let members: Vec<ObjectRef> = parent.members.iter().map(|m| m.object.clone()).collect();
-    let report = look_at(engine, &members).await;
-    status.health = report.gating();
+    look_at_members(engine, &members, &mut status).await;
     if members.is_empty() {
         status.health = Health::Missing;
     }
-    status.score = score(engine, &members);
+    status
+}
+
+/// Health and score of the objects that are the app's.
+async fn look_at_members(engine: &Engine, members: &[ObjectRef], status: &mut AppStatus) {
+    let report = look_at(engine, members).await;
+    status.health = report.gating();
+    status.score = score(engine, members);
     if status.message.is_empty() && !report.is_healthy() {
         status.message = report.message();
     }
-    status.objects = report
-        .objects
-        .into_iter()
-        .map(|(object, a)| ObjectStatus { object, health: a.health, message: a.message })
-        .collect();
-    status
+    let object = |(object, a): (ObjectRef, crate::health::Assessment)| ObjectStatus {
+        object,
+        health: a.health,
+        message: a.message,
+    };
+    status.objects = report.objects.into_iter().map(object).collect();
 }
 
 /// The monitoring score over the app's workloads.
@@ -95,7 +112,9 @@ pub fn score(engine: &Engine, members: &[ObjectRef]) -> Option<f64> {
 fn sync_state(looked: &Looked, rendered: &crate::render::Rendered, revision: &Revision) -> (SyncState, String) {
     let stored = &looked.stored;
     if stored.parent.suspended {
-        return (SyncState::Suspended, "suspended by hand".into());
+        let waits =
+            if looked.planned.has_changes() { format!("; waits: {}", counts(&looked.planned)) } else { String::new() };
+        return (SyncState::Suspended, format!("suspended by hand{waits}"));
     }
     let now = Timestamp::now();
     if stored.lock.as_ref().is_some_and(|lock| lock.expires > now && !is_dead(&lock.holder)) {
@@ -107,6 +126,10 @@ fn sync_state(looked: &Looked, rendered: &crate::render::Rendered, revision: &Re
     let planned = &looked.planned;
     if let Some(found) = planned.problems.first() {
         return (SyncState::Failed, found.problem.to_string());
+    }
+    if let Some(refusal) = planned.refusals.first() {
+        let state = if refusal.blocks() { SyncState::Failed } else { SyncState::OutOfSync };
+        return (state, refusal.problem(&stored.parent.identity.app).to_string());
     }
     let last = stored.parent.syncs.first();
     if let Some(last) = last.filter(|s| s.outcome == "failed" && s.digest == rendered.digest && planned.has_changes()) {

@@ -1,10 +1,11 @@
 //! The configuration with its repositories opened and its clusters connected: what every command and the daemon start
 //! from.
 
-use crate::app::{App, apps_of, removed_app};
+use crate::app::{App, apps_of, emptied_app, removed_app};
 use crate::apply::parents::this_process;
 use crate::config::{Auth as AuthConfig, ClusterAccess, Config, ReportKind, Repository, SecretRef};
 use crate::engine::Engine;
+use crate::inventory::StoredParent;
 use crate::inventory::identity::scope_name;
 use crate::live::client::{ApiError, Call, Target};
 use crate::object::Problem;
@@ -14,6 +15,7 @@ use crate::reconcile::default_namespace;
 use crate::render::rendered::digest;
 use crate::render::{AppSource, Rendered, Tools, render};
 use crate::scope::{Member, Neighbours, inferred_dependencies, removed, shared_namespaces};
+use crate::source::upstream::upstream;
 use crate::source::url::Auth;
 use crate::source::{GitMirror, GitOptions, RepoUrl, Revision, SourceTree};
 use std::collections::BTreeSet;
@@ -34,6 +36,8 @@ pub struct Origin {
     pub identity: String,
     /// Its short name, by which an app at its root is named.
     pub name: String,
+    /// Where it was cloned from, if it is a working copy.
+    pub upstream: Option<RepoUrl>,
 }
 
 /// A revision with its content.
@@ -58,7 +62,26 @@ impl Origin {
         };
         let auth = repository.auth.as_ref().map(read_auth).transpose()?;
         let mirror = GitMirror::open_with(&url, cache_dir, GitOptions { auth, ..GitOptions::default() })?;
-        Ok(Self { repository: repository.clone(), identity: url.identity(), name: url.name(), mirror })
+        let upstream = mirror.local_path().and_then(upstream);
+        let (identity, name) = match &upstream {
+            Some(upstream) => (upstream.identity.clone(), upstream.name.clone()),
+            None => (url.identity(), url.name()),
+        };
+        Ok(Self {
+            repository: repository.clone(),
+            identity,
+            name,
+            mirror,
+            upstream: upstream.and_then(|found| found.url),
+        })
+    }
+
+    /// The repository that this one is a clone of, for reading what was said about its commits there; `None` where there
+    /// is none, or its address cannot be used.
+    pub fn open_upstream(&self, cache_dir: &Path) -> Option<GitMirror> {
+        let url = self.upstream.as_ref()?;
+        let auth = self.repository.auth.as_ref().and_then(|auth| read_auth(auth).ok());
+        GitMirror::open_with(url, cache_dir, GitOptions { auth, ..GitOptions::default() }).ok()
     }
 
     /// Where the tracked branch is now, fetched.
@@ -215,6 +238,11 @@ pub async fn members_on(
     keep_empty: bool,
 ) -> Result<(Vec<Member>, Neighbours), Vec<Problem>> {
     let kinds = engine.kinds().await.map_err(|e| vec![e.problem()])?;
+    let scope = scope_name(&config.instance.name, &origin.identity, &origin.repository.path);
+    let parents = engine.parents.load_scope(&scope).await.map_err(|e| vec![e.into()])?;
+    let mut apps = apps;
+    let emptied = emptied_apps(config, origin, engine.client.name(), &apps, &parents, &tip.tree);
+    apps.extend(emptied);
     let mut members = render_apps(apps, &tip.tree, tools, |app| default_namespace(engine, app), key).await;
     let namespaces = missing_namespaces(engine, &members).await.map_err(|e| vec![e.problem()])?;
     for (app, first) in inferred_dependencies(&members, &kinds, engine.client.default_namespace(), &namespaces) {
@@ -222,8 +250,6 @@ pub async fn members_on(
             Arc::make_mut(&mut member.app).depends_on.push(first);
         }
     }
-    let scope = scope_name(&config.instance.name, &origin.identity, &origin.repository.path);
-    let parents = engine.parents.load_scope(&scope).await.map_err(|e| vec![e.into()])?;
     let neighbours = Neighbours::new(
         &members,
         &parents,
@@ -246,6 +272,26 @@ pub async fn members_on(
         members.push(Member { app: Arc::new(app), rendered: Arc::new(Ok(nothing)) });
     }
     Ok((members, neighbours))
+}
+
+/// Apps that are not found any more though their directories are there.
+fn emptied_apps(
+    config: &Config,
+    origin: &Origin,
+    cluster: &str,
+    apps: &[App],
+    parents: &[StoredParent],
+    tree: &SourceTree,
+) -> Vec<App> {
+    let others: Vec<&str> = apps.iter().map(|app| app.path.as_str()).collect();
+    let gone = parents.iter().map(|stored| &stored.parent).filter(|parent| {
+        !parent.members.is_empty() && !apps.iter().any(|app| app.identity == parent.identity)
+    });
+    gone.filter_map(|parent| {
+        let known = (&parent.identity, parent.namespace.as_str(), parent.path.as_deref()?);
+        emptied_app(config, &origin.repository, known, cluster, tree, &others)
+    })
+    .collect()
 }
 
 /// Of the namespaces that one app holds and another one uses, those that are not in the cluster.

@@ -6,6 +6,7 @@
 
 use super::write::{create_own, delete_own, replace_own};
 use crate::inventory::codec::{decode, encode};
+use crate::inventory::identity::ID;
 use crate::inventory::lock::{self, Claim};
 use crate::inventory::{Holder, Identity, Parent, StoredParent};
 use crate::live::client::{ApiError, Call, Client};
@@ -141,6 +142,18 @@ impl Parents {
                 decode(&Live(item)).map_err(|p| ParentError::Unreadable(Box::new(p)))
             })
             .collect()
+    }
+
+    /// Whose an ApplySet id is, if it is one of this instance's namespace.
+    pub async fn owner_of(&self, applyset_id: &str) -> Option<Identity> {
+        let call = Call::get(self.collection("configmaps")).with("labelSelector", format!("{ID}={applyset_id}"));
+        let mut answer = self.client.send_patiently(&call).await.ok()?;
+        let mut item = answer.body.pointer_mut("/items/0")?.take();
+        if let Value::Object(map) = &mut item {
+            map.insert("apiVersion".into(), "v1".into());
+            map.insert("kind".into(), "ConfigMap".into());
+        }
+        decode(&Live(item)).ok().map(|stored| stored.parent.identity)
     }
 
     /// Writes a parent by compare-and-swap and remembers its new version.

@@ -7,15 +7,20 @@ use super::setup::{Setup, one};
 use crate::config::HumaneDuration;
 use crate::object::Problem;
 use crate::report::{ContextKind, GitNotes, Log, Note, State};
-use crate::source::{Follower, Revision, Watched};
-use crate::workspace::{Origin, off_thread};
+use crate::source::{Follower, GitMirror, Revision, Watched};
+use crate::workspace::{CONFIG_FILE, Origin, default_cache_dir, off_thread};
+use anstream::eprintln;
 use serde_json::json;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// A remote's notes are asked for so often while waiting; a local repository is watched.
 const ASK_REMOTE: Duration = Duration::from_secs(2);
 /// A watch can miss an event on some file systems.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// Silence after which it is said what is waited for.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// Runs it.
 ///
@@ -32,18 +37,24 @@ pub async fn run(args: &LogArgs) -> Result<Exit, Vec<Problem>> {
 }
 
 async fn look(args: &LogArgs) -> Result<Exit, Vec<Problem>> {
-    let setup = Setup::new(&args.common).await?;
+    let mut common = args.common.clone();
+    if common.repo.is_none() && common.config.is_none() && !Path::new(CONFIG_FILE).exists() {
+        // Whoever has just pushed stands in the working copy.
+        common.repo = working_copy();
+    }
+    let setup = Setup::new(&common).await?;
     let Some(origin) = setup.origins.first() else { return Ok(Exit::Done) };
     let revision = origin.resolve(args.revision.as_deref()).await.map_err(one)?;
+    let places = Places::of(origin);
     let exit = if args.wait {
         let patience = HumaneDuration::parse(&args.timeout)
             .map_err(|why| one(Problem::new("BadDuration", format!("--timeout: {why}"))))?;
-        wait(&setup, origin, &revision, patience.0, args.output).await.map_err(one)?
+        wait(&setup, &places, &revision, patience.0, args.output).await.map_err(one)?
     } else {
         Exit::Done
     };
     let number = if args.revision.is_some() || args.wait { 1 } else { args.number };
-    let log = read(origin, &revision, number).await.map_err(one)?;
+    let log = places.read(&revision, number).await.map_err(one)?;
     match args.output {
         Output::Json => print_json(&log),
         Output::Text if !args.wait => print_text(&text(&log)),
@@ -52,36 +63,67 @@ async fn look(args: &LogArgs) -> Result<Exit, Vec<Problem>> {
     Ok(exit)
 }
 
-async fn read(origin: &Origin, revision: &Revision, number: usize) -> Result<Log, Problem> {
-    let (mirror, revision) = (origin.mirror.clone(), revision.clone());
-    off_thread(move || {
-        GitNotes::new(mirror.clone()).refresh()?;
-        Ok(Log::read(&mirror, &revision, number)?)
-    })
-    .await
+/// The root of the working copy that the current directory lies in.
+fn working_copy() -> Option<String> {
+    let here = std::env::current_dir().ok()?;
+    let root = here.ancestors().find(|dir| dir.join(".git").exists())?;
+    Some(root.display().to_string())
+}
+
+/// Where statuses are read: in the repository, and in the one that it is a clone of.
+struct Places {
+    mirror: GitMirror,
+    upstream: Option<GitMirror>,
+}
+
+impl Places {
+    fn of(origin: &Origin) -> Self {
+        let upstream = origin.open_upstream(&default_cache_dir().join("git"));
+        Self { mirror: origin.mirror.clone(), upstream }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &GitMirror> {
+        [&self.mirror].into_iter().chain(&self.upstream)
+    }
+
+    async fn read(&self, revision: &Revision, number: usize) -> Result<Log, Problem> {
+        let (mirror, upstream, revision) = (self.mirror.clone(), self.upstream.clone(), revision.clone());
+        off_thread(move || {
+            GitNotes::new(mirror.clone()).refresh()?;
+            if let Some(Err(error)) = upstream.as_ref().map(|upstream| GitNotes::new(upstream.clone()).refresh()) {
+                tracing::debug!(%error, "the notes of the repository that this one is a clone of cannot be read");
+            }
+            Ok(Log::read(&mirror, upstream.as_ref(), &revision, number)?)
+        })
+        .await
+    }
 }
 
 /// Prints statuses as they come, until the sync's final one.
 async fn wait(
     setup: &Setup,
-    origin: &Origin,
+    places: &Places,
     revision: &Revision,
     patience: Duration,
     output: Output,
 ) -> Result<Exit, Problem> {
     let (wake, mut woken) = tokio::sync::mpsc::channel::<()>(1);
-    let follower = origin.mirror.local_path().and_then(|path| {
+    let watch = |path: &Path| {
         let wake = wake.clone();
         Follower::start(path, Watched::Notes, move || {
             let _ = wake.try_send(());
         })
         .ok()
-    });
-    let pause = if origin.mirror.local_path().is_some() { LOOK_AGAIN } else { ASK_REMOTE };
+    };
+    let followers: Vec<Follower> = places.all().filter_map(GitMirror::local_path).filter_map(watch).collect();
+    let all_local = places.all().all(|place| place.local_path().is_some());
+    let pause = if all_local { LOOK_AGAIN } else { ASK_REMOTE };
+    let begun = Instant::now();
+    let mut asked_for_patience = false;
     let deadline = Instant::now() + patience;
     let mut shown = 0;
     loop {
-        let log = read(origin, revision, 1).await?;
+        let log = places.read(revision, 1).await?;
         let notes: Vec<Note> = log.commits.into_iter().flat_map(|c| c.statuses).collect();
         let ours: Vec<&Note> = notes.iter().filter(|n| n.context.instance == setup.config.instance.name).collect();
         for note in ours.iter().skip(shown) {
@@ -99,13 +141,22 @@ async fn wait(
         if !last.is_empty() && last.values().all(|note| note.state.is_final()) {
             return Ok(last.values().map(|note| exit_of(note)).max().unwrap_or_default());
         }
+        if shown == 0 && !asked_for_patience && begun.elapsed() >= QUIET {
+            asked_for_patience = true;
+            let where_to: Vec<String> = places.all().map(|place| place.url().to_string()).collect();
+            eprintln!(
+                "waiting for a daemon to speak of {} in the notes of {} (at most {patience:?})",
+                revision.short(7),
+                where_to.join(" and ")
+            );
+        }
         if Instant::now() >= deadline {
             let said = if shown == 0 { "no daemon has spoken of it yet" } else { "it is not finished" };
             return Err(Problem::new("Timeout", format!("{}: {said} after {patience:?}", revision.short(7)))
                 .hint("is a daemon following this repository and branch? see `driftless status`"));
         }
         tokio::select! {
-            _ = woken.recv(), if follower.is_some() => {}
+            _ = woken.recv(), if !followers.is_empty() => {}
             () = tokio::time::sleep(pause) => {}
         }
     }

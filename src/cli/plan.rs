@@ -6,11 +6,12 @@ use super::output::{print_json, print_text, stopped};
 use super::setup::{Scene, Setup, no_apps};
 use crate::object::Problem;
 use crate::plan::change::{AppPlan, PlanReport};
-use crate::reconcile::{Halt, Wanted, look};
+use crate::reconcile::{Halt, Wanted, held, look};
 use crate::report::markdown::{MAX_LENGTH, plan_markdown};
 use crate::report::object_diff::ObjectDiffs;
 use crate::report::plan_text::plan_text;
 use crate::scope::Member;
+use anstream::eprintln;
 use futures::future::join_all;
 use std::collections::BTreeMap;
 
@@ -112,6 +113,14 @@ async fn plan_app(scene: &Scene, member: &Member) -> (PlannedApp, Exit) {
     };
     match look(&scene.engine, &wanted, &scene.key).await {
         Ok(looked) => {
+            if looked.stored.parent.suspended {
+                eprintln!(
+                    "{} is suspended: `driftless sync` refuses it until `driftless resume {}`",
+                    app.name, app.name
+                );
+            } else if let Some(why) = held(&looked.stored.parent, &rendered.digest, &scene.tip.revision) {
+                eprintln!("{} is {why}; `driftless sync` refuses it until `driftless resume {}`", app.name, app.name);
+            }
             let planned = looked.planned;
             let mut shown = planned.plan.clone();
             let blocked = planned.problems.iter().find(|f| f.blocks).or(planned.problems.first());

@@ -141,7 +141,7 @@ impl Fault {
 
 impl From<ConfigError> for Problem {
     fn from(error: ConfigError) -> Self {
-        let hint = error.fault.hint();
+        let hint = if error.file.is_empty() { "see `--help`" } else { error.fault.hint() };
         let problem = Self::new("InvalidConfiguration", error.fault.to_string()).hint(hint);
         match error.line {
             Some(line) if !error.file.is_empty() => problem.at(error.file, line),

@@ -81,6 +81,8 @@ struct App {
     #[serde(flatten)]
     identity: Identity,
     namespace: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
 }
 
 /// The ConfigMap that stores a parent.
@@ -130,7 +132,7 @@ pub fn encode(stored: &StoredParent, parent_namespace: &str) -> Value {
         "kind": "ConfigMap",
         "metadata": metadata,
         "data": {
-            "app": text(&App { identity: identity.clone(), namespace: namespace.clone() }),
+            "app": text(&App { identity: identity.clone(), namespace: namespace.clone(), path: stored.parent.path.clone() }),
             "state": text(&state),
         },
     });
@@ -185,6 +187,7 @@ pub fn decode(object: &Live) -> Result<StoredParent, Problem> {
         parent: Parent {
             identity: app.identity,
             namespace: app.namespace,
+            path: app.path,
             members,
             digest: state.digest,
             revision: state.revision,

@@ -125,6 +125,8 @@ pub struct Parent {
     pub identity: Identity,
     /// Default namespace of the app.
     pub namespace: String,
+    /// Directory of the app when it was last synced, relative to the repository's root.
+    pub path: Option<String>,
     /// Members.
     pub members: Vec<Member>,
     /// Digest of what was last applied in whole.
@@ -160,6 +162,7 @@ impl Parent {
         Self {
             identity,
             namespace: namespace.to_owned(),
+            path: None,
             members: Vec::new(),
             digest: None,
             revision: None,

@@ -336,6 +336,7 @@ pub fn empty_parent() -> Parent {
     Parent {
         identity: Identity { instance: text(), repository: text(), path_root: text(), app: "web".into() },
         namespace: "shop".into(),
+        path: None,
         members: Vec::new(),
         digest: None,
         revision: None,

@@ -25,6 +25,7 @@ pub(super) async fn announce(
     lift_outdated_hold(&mut stored.parent, wanted);
     if !wanted.app.plan.app_removed {
         stored.parent.delete_hooks = delete_hooks(hooks);
+        stored.parent.path = Some(wanted.app.path.clone());
     }
     let record = SyncRecord {
         revision: wanted.revision.to_string(),

@@ -167,7 +167,7 @@ impl ManifestFault {
             Self::Yaml(Fault::DuplicateKey { .. }) => "keep one of the two; kubectl would silently take the last one",
             Self::Yaml(Fault::Syntax(_)) => "if this file is a template, render it to plain YAML first, or ignore it",
             Self::NoMapping(_) | Self::NoObject => {
-                "add apiVersion and kind, or name the file in the app's `ignore` if it is no manifest"
+                "add apiVersion and kind, or name the file in the app's `ignore_files` if it is no manifest"
             }
             Self::GenerateName => "give it a fixed metadata.name",
             Self::Missing("metadata.name") => "give it a metadata.name",

@@ -240,12 +240,12 @@ mod tests {
     fn kinds_defined_by_the_same_app_wait() {
         for (scope, namespace) in [("Namespaced", Some("shop")), ("Cluster", None)] {
             let objects = vec![object("example.com/v1", "Widget", None), crd(scope)];
-            let resolved = resolve_namespaces(objects, &with_crd_kind(), "shop").unwrap();
+            let resolved = resolve_namespaces(objects, &with_crd_kind(), "shop", &Definitions::new()).unwrap();
             assert_eq!(resolved.objects[0].namespace(), namespace);
             assert_eq!(resolved.deferred.len(), 1);
         }
         let objects = vec![object("example.com/v0", "Widget", None), crd("Cluster")];
-        let problems = resolve_namespaces(objects, &with_crd_kind(), "shop").unwrap_err();
+        let problems = resolve_namespaces(objects, &with_crd_kind(), "shop", &Definitions::new()).unwrap_err();
         assert_eq!(problems[0].reason, "VersionNotServed");
     }
 

@@ -121,7 +121,7 @@ pub async fn render(
     }
     if manifests.objects.is_empty() {
         let message = format!("the directory {dir:?} holds no objects");
-        manifests.warnings.push(Problem::new("EmptyApp", message).hint("check the app's path and its ignore rules"));
+        manifests.warnings.push(Problem::new("EmptyApp", message).hint("check the app's path and its `ignore_files`"));
     }
     let digest = digest(&manifests.objects, &app.namespace, key);
     Ok(Rendered { objects: manifests.objects, digest, warnings: manifests.warnings })
@@ -161,8 +161,9 @@ fn shape(tree: &SourceTree, dir: &str) -> Shape {
 
 /// Reads every manifest file of a directory and all below it.
 fn plain(tree: &SourceTree, dir: &str, app: &AppSource) -> Result<Manifests, Box<Problem>> {
-    let globs = Globs::new(&app.ignore)
-        .map_err(|error| Box::new(Problem::new("BadIgnore", error.to_string()).hint("correct the app's `ignore`")))?;
+    let globs = Globs::new(&app.ignore).map_err(|error| {
+        Box::new(Problem::new("BadIgnore", error.to_string()).hint("correct the app's `ignore_files`"))
+    })?;
     let skip = if dir.is_empty() { 0 } else { dir.len() + 1 };
     let mut manifests = Manifests::default();
     // Directories that something else than plain manifests lives in.

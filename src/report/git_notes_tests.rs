@@ -149,7 +149,7 @@ fn the_log() {
     let two = repo.commit("two", &[("f", "2")]);
     let notes = local(&repo);
     notes.append(&[note(&one, 1, "x")]).unwrap();
-    let log = Log::read(&notes.mirror, &Revision::parse(&two).unwrap(), 5).unwrap();
+    let log = Log::read(&notes.mirror, None, &Revision::parse(&two).unwrap(), 5).unwrap();
     let json = serde_json::to_value(&log).unwrap();
     assert_eq!(json["commits"][0], serde_json::json!({"revision": two, "subject": "two", "statuses": []}));
     assert_eq!(json["commits"][1]["statuses"][0]["context"], "driftless/health");

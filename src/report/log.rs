@@ -35,13 +35,23 @@ impl Log {
         Self { commits: commits.iter().map(commit).collect() }
     }
 
-    /// Reads the last `n` commits from a revision on, with the notes that are here (see [`GitNotes::refresh`]).
+    /// Reads the last `n` commits from a revision on, with the notes that are here (see [`GitNotes::refresh`]), and those
+    /// of the repository that this one is a clone of.
     ///
     /// # Errors
     /// If the revision or the notes cannot be read.
-    pub fn read(mirror: &GitMirror, from: &Revision, n: usize) -> Result<Self, GitError> {
+    pub fn read(mirror: &GitMirror, upstream: Option<&GitMirror>, from: &Revision, n: usize) -> Result<Self, GitError> {
         let commits = mirror.commits(from, n)?;
         let revisions: Vec<Revision> = commits.iter().map(|commit| commit.revision.clone()).collect();
-        Ok(Self::of(&commits, &GitNotes::new(mirror.clone()).read_many(&revisions)?))
+        let mut notes = GitNotes::new(mirror.clone()).read_many(&revisions)?;
+        for theirs in upstream.into_iter().filter_map(|there| GitNotes::new(there.clone()).read_many(&revisions).ok()) {
+            for (revision, said) in theirs {
+                let ours = notes.entry(revision).or_default();
+                let fresh: Vec<Note> = said.into_iter().filter(|note| !ours.contains(note)).collect();
+                ours.extend(fresh);
+                ours.sort_by_key(|note| note.time);
+            }
+        }
+        Ok(Self::of(&commits, &notes))
     }
 }

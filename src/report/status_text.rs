@@ -22,7 +22,12 @@ pub fn status_text(report: &StatusReport) -> String {
         details(app, &mut out);
     }
     let unwell = report.apps.iter().filter(|app| !is_well(app)).count();
+    let suspended = report.apps.iter().filter(|app| app.sync == SyncState::Suspended).count();
     let sentence = match unwell {
+        0 if suspended > 0 => {
+            let well = report.apps.len() - suspended;
+            format!("{} in sync and healthy, {suspended} suspended.", plural(well, "app"))
+        }
         0 => format!("{} in sync and healthy.", plural(report.apps.len(), "app")),
         n => format!("{n} of {} need a look.", plural(report.apps.len(), "app")),
     };

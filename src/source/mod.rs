@@ -18,6 +18,7 @@ mod resolve;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tree;
+pub mod upstream;
 pub mod url;
 
 pub use cadence::{Backoff, Cadence, Interval, Schedule};
