@@ -14,7 +14,7 @@
 mod bookkeeping;
 
 use self::bookkeeping::{
-    LockKeeper, announce, conclude, note_healthy, remember_unchanged, save_stubbornly, take_in_results,
+    LockKeeper, announce, conclude, note_finished, note_healthy, remember_unchanged, save_stubbornly, take_in_results,
 };
 use crate::app::App;
 use crate::apply::executor::{Carried, Orders, StepResult, Stop, carry_out};
@@ -280,6 +280,9 @@ fn ready(wanted: &Wanted<'_>, (admitted, warnings): (Admitted, Vec<Problem>), pa
 
 async fn look_at(engine: &Engine, wanted: &Wanted<'_>, key: &[u8], seen: Seen, ready: Ready) -> Looked {
     let Ready { objects: desired, hooks, findings, mut warnings } = ready;
+    for member in seen.stored.parent.members.iter().filter(|member| member.done) {
+        engine.eyes.members.recall_finished(&member.object.key(), member.uid.as_deref().unwrap_or_default());
+    }
     let Seen { kinds, stored, snapshot } = seen;
     let app = wanted.app;
     let applyset_id = app.identity.applyset_id(engine.parents.namespace());
@@ -451,7 +454,7 @@ async fn sync_once(
     let begun = Instant::now();
     let deadline = begun + orders.timeout;
     if planned.graph.steps.is_empty() {
-        remember_unchanged(&engine.parents, &mut stored, &planned, wanted).await?;
+        remember_unchanged(engine, &mut stored, &planned, wanted).await?;
     } else {
         announce(&engine.parents, &mut stored, &planned, (wanted, &hooks)).await?;
         let run = stored.parent.syncs.first().map(|sync| sync.started.clone()).unwrap_or_default();
@@ -474,6 +477,7 @@ async fn sync_once(
         }
         stored = lock.stored;
         take_in_results(&mut stored.parent, &planned, &carried, wanted, engine.digest_key().await?);
+        note_finished(engine, &mut stored.parent);
         conclude(&mut stored, &carried, wanted);
         save_stubbornly(&engine.parents, &mut stored).await?;
         synced.carried = Some(carried);
@@ -485,9 +489,12 @@ async fn sync_once(
         (orders.progress)(Progress::Applied);
         let members: Vec<ObjectRef> = stored.parent.members.iter().map(|m| m.object.clone()).collect();
         let report = await_health(engine, &members, deadline, orders.cancel).await;
+        let finished = note_finished(engine, &mut stored.parent);
         if report.is_healthy() {
             synced.healthy_at = Some(Instant::now());
-            note_healthy(&engine.parents, &mut stored, wanted).await?;
+            note_healthy(&engine.parents, &mut stored, wanted, finished).await?;
+        } else if finished {
+            save_stubbornly(&engine.parents, &mut stored).await?;
         }
         synced.health = Some(report);
     }

@@ -232,7 +232,13 @@ mod tests {
         let text = String::new;
         let identity = Identity { instance: text(), repository: text(), path_root: text(), app: app.into() };
         let mut parent = Parent::new(identity, "shop");
-        parent.members.push(Owned { object: object.with_version("v1"), uid: None, desired: None, owned: None });
+        parent.members.push(Owned {
+            object: object.with_version("v1"),
+            uid: None,
+            desired: None,
+            owned: None,
+            done: false,
+        });
         StoredParent { parent, lock: None, request: None, resource_version: None }
     }
 

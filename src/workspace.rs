@@ -284,9 +284,10 @@ fn emptied_apps(
     tree: &SourceTree,
 ) -> Vec<App> {
     let others: Vec<&str> = apps.iter().map(|app| app.path.as_str()).collect();
-    let gone = parents.iter().map(|stored| &stored.parent).filter(|parent| {
-        !parent.members.is_empty() && !apps.iter().any(|app| app.identity == parent.identity)
-    });
+    let gone = parents
+        .iter()
+        .map(|stored| &stored.parent)
+        .filter(|parent| !parent.members.is_empty() && !apps.iter().any(|app| app.identity == parent.identity));
     gone.filter_map(|parent| {
         let known = (&parent.identity, parent.namespace.as_str(), parent.path.as_deref()?);
         emptied_app(config, &origin.repository, known, cluster, tree, &others)

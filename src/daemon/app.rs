@@ -654,11 +654,16 @@ async fn in_sync(engine: &Engine, stored: &StoredParent, rendered: &Rendered) ->
     stored.parent.digest.as_ref() == Some(&rendered.digest)
         && stored.parent.members.iter().all(|member| {
             let object = member.object.key();
-            engine.eyes.members.find(&object).is_some_and(|live| {
-                live.uid() == member.uid.as_deref()
-                    && !live.is_terminating()
-                    && member.owned.as_ref() == Some(&owned_digest(&live, &object, key))
-            })
+            match engine.eyes.members.find(&object) {
+                // A Job's TTL may remove it once it has succeeded.
+                None => member.done || engine.eyes.members.finished(&object) == member.uid,
+                Some(live) if member.done && live.is_terminating() => true,
+                Some(live) => {
+                    live.uid() == member.uid.as_deref()
+                        && !live.is_terminating()
+                        && member.owned.as_ref() == Some(&owned_digest(&live, &object, key))
+                }
+            }
         })
 }
 

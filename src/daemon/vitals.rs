@@ -59,10 +59,11 @@ impl Vitals {
         let objects = known.members.iter().map(|object| {
             let verdict = match engine.eyes.members.find(&object.key()) {
                 Some(live) => engine.doctor.assess(&live, now),
-                None if in_the_making => {
-                    Assessment { health: Health::Progressing, ..assess_missing(&object.key(), false) }
-                }
-                None => assess_missing(&object.key(), false),
+                None if in_the_making && engine.eyes.members.finished(&object.key()).is_none() => Assessment {
+                    health: Health::Progressing,
+                    ..assess_missing(&object.key(), engine.eyes.members.finished(&object.key()).is_some())
+                },
+                None => assess_missing(&object.key(), engine.eyes.members.finished(&object.key()).is_some()),
             };
             (object.clone(), verdict)
         });

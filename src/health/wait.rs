@@ -172,7 +172,7 @@ pub async fn look_at(engine: &Engine, objects: &[ObjectRef]) -> HealthReport {
     for object in objects {
         let verdict = match engine.eyes.members.find(&object.key()) {
             Some(live) => engine.doctor.examine(&live, now).await,
-            None => assess_missing(&object.key(), false),
+            None => assess_missing(&object.key(), engine.eyes.members.finished(&object.key()).is_some()),
         };
         verdicts.push((object.clone(), verdict));
     }
@@ -202,7 +202,7 @@ pub async fn await_health(
             .map(|object| {
                 let verdict = match engine.eyes.members.find(&object.key()) {
                     Some(live) => engine.doctor.assess(&live, now),
-                    None => assess_missing(&object.key(), false),
+                    None => assess_missing(&object.key(), engine.eyes.members.finished(&object.key()).is_some()),
                 };
                 (object.clone(), verdict)
             })

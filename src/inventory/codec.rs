@@ -233,7 +233,7 @@ mod tests {
             app: "web".into(),
         };
         let mut parent = Parent::new(identity, "shop");
-        parent.members.push(Member { object, uid: Some("u1".into()), desired: None, owned: None });
+        parent.members.push(Member { object, uid: Some("u1".into()), desired: None, owned: None, done: false });
         StoredParent { parent, lock: None, request: None, resource_version: Some("7".into()) }
     }
 

@@ -28,6 +28,9 @@ pub struct Member {
     pub desired: Option<Digest>,
     /// Digest of our owned fields as the server answered them at the last write (keyed for a Secret).
     pub owned: Option<Digest>,
+    /// A Job that has succeeded: its TTL may remove it, and it does not run again for the same content.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub done: bool,
 }
 
 /// A revision's content that must not be applied.

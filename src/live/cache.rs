@@ -12,7 +12,7 @@ use crate::object::{Gvk, Live, Manifest, ObjectKey, Problem};
 use futures::StreamExt;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{broadcast, watch};
 use tokio::task::AbortHandle;
@@ -86,6 +86,8 @@ struct Shared {
     collections: Mutex<BTreeMap<Gvk, Collection>>,
     pulse: Pulse,
     events: broadcast::Sender<Event>,
+    /// Jobs that have succeeded, by uid: a TTL may remove one between two looks.
+    finished: Mutex<BTreeMap<ObjectKey, String>>,
 }
 
 impl Drop for Shared {
@@ -105,7 +107,8 @@ impl Cache {
 
     /// An empty cache that moves the given pulse.
     pub fn with_pulse(client: Client, selection: Selection, pulse: Pulse) -> Self {
-        let shared = Shared { collections: Mutex::default(), pulse, events: broadcast::channel(4096).0 };
+        let finished = Mutex::default();
+        let shared = Shared { collections: Mutex::default(), pulse, events: broadcast::channel(4096).0, finished };
         Self { client, selection, shared: Arc::new(shared) }
     }
 
@@ -186,9 +189,21 @@ impl Cache {
         self.shared.with(|all| all.values().flat_map(|c| c.objects.values().cloned()).collect())
     }
 
+    /// Uid of a Job of this name that was seen to have succeeded (or is known to, see [`Cache::recall_finished`]), as long
+    /// as no other one of that name appeared.
+    pub fn finished(&self, key: &ObjectKey) -> Option<String> {
+        self.shared.finished().get(key).cloned()
+    }
+
+    /// Takes in what was recorded of a Job that has succeeded before.
+    pub fn recall_finished(&self, key: &ObjectKey, uid: &str) {
+        self.shared.finished().entry(key.clone()).or_insert_with(|| uid.to_owned());
+    }
+
     /// Takes in what the server answered to our own write. No event is sent for it.
     pub fn absorb(&self, live: &Arc<Live>) {
         let gvk = live.gvk();
+        self.shared.notice(live);
         self.shared.with(|all| {
             if let Some(collection) = all.get_mut(&gvk) {
                 let known = collection.objects.get(&live.key());
@@ -244,6 +259,24 @@ impl Shared {
         act(&mut self.collections.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    fn finished(&self) -> MutexGuard<'_, BTreeMap<ObjectKey, String>> {
+        self.finished.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers a Job that has succeeded, also as it is deleted; forgets it when another one has its name.
+    fn notice(&self, live: &Live) {
+        let key = live.key();
+        let Some(uid) = live.uid().filter(|_| key.is("batch", "Job")) else { return };
+        let conditions = live.at("/status/conditions").and_then(Value::as_array).into_iter().flatten();
+        let complete = conditions.into_iter().any(|c| c["type"] == "Complete" && c["status"] == "True");
+        let mut finished = self.finished();
+        if complete {
+            finished.insert(key, uid.to_owned());
+        } else if finished.get(&key).is_some_and(|known| known != uid) {
+            finished.remove(&key);
+        }
+    }
+
     fn take_in(&self, gvk: &Gvk, listed: Listed) -> Result<(), ApiError> {
         let result = self.with(|all| {
             let collection = all.entry(gvk.clone()).or_default();
@@ -262,6 +295,11 @@ impl Shared {
             Ok(if first { Vec::new() } else { differences(&before, &fresh) })
         });
         let missed = result?;
+        for live in
+            self.with(|all| all.get(gvk).map(|c| c.objects.values().cloned().collect::<Vec<_>>())).into_iter().flatten()
+        {
+            self.notice(&live);
+        }
         self.pulse.send_modify(|v| *v += 1);
         for event in missed {
             let _ = self.events.send(event);
@@ -272,6 +310,7 @@ impl Shared {
     fn apply_watch_event(&self, gvk: &Gvk, kind: &str, live: Live) {
         let key = live.key();
         let version = live.resource_version().map(str::to_owned);
+        self.notice(&live);
         let event = self.with(|all| {
             let collection = all.entry(gvk.clone()).or_default();
             if version.is_some() {

@@ -308,13 +308,18 @@ fn with_body<'a>(input: &PlanInput<'a>, known: Known<'a>) -> Subject<'a> {
     let body = build(desired, &key, live.map(|live| (live, &owned)), scaled, rules, input.applyset_id);
     let digest = desired_digest(&body.value, &key, input.secret_key);
     let handover = live.and_then(|live| body.handover(live, &managers));
-    let remembered = matches!(standing, Standing::Ours(_))
-        && managers.is_empty()
-        && handover.is_none()
-        && member.zip(live).is_some_and(|(member, live)| {
-            member.uid.as_deref() == live.uid()
-                && member.desired.as_ref() == Some(&digest)
-                && member.owned.as_ref() == Some(&owned_digest(live, &key, input.secret_key))
-        });
+    // A Job that has succeeded and was removed by its TTL is not made once more for the same content.
+    let done = matches!(standing, Standing::Absent)
+        && desired.at("/spec/ttlSecondsAfterFinished").is_some_and(Value::is_number)
+        && member.is_some_and(|member| member.done && member.desired.as_ref() == Some(&digest));
+    let remembered = done
+        || matches!(standing, Standing::Ours(_))
+            && managers.is_empty()
+            && handover.is_none()
+            && member.zip(live).is_some_and(|(member, live)| {
+                member.uid.as_deref() == live.uid()
+                    && member.desired.as_ref() == Some(&digest)
+                    && member.owned.as_ref() == Some(&owned_digest(live, &key, input.secret_key))
+            });
     Subject { desired, key, member, standing, managers, body, digest, handover, remembered, late, definition }
 }

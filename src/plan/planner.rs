@@ -421,16 +421,17 @@ impl<'p, 'a> Planner<'p, 'a> {
             match first {
                 // The uid that will be: not known. One that was adopted is ours only once our label is on it.
                 Some(Action::Create | Action::Adopt | Action::Replace) if !draft.steps.is_empty() => {
-                    out.insert(key.clone(), Member { object, uid: None, desired: None, owned: None });
+                    out.insert(key.clone(), Member { object, uid: None, desired: None, owned: None, done: false });
                 }
                 // What is remembered of it ends with the write.
                 Some(Action::Update | Action::Scale | Action::Rollout) if !draft.steps.is_empty() => {
                     let uid = self.input.snapshot.present(key).and_then(|live| live.uid()).map(str::to_owned);
-                    out.insert(key.clone(), Member { object, uid, desired: None, owned: None });
+                    out.insert(key.clone(), Member { object, uid, desired: None, owned: None, done: false });
                 }
                 _ => {}
             }
         }
+        let done: BTreeSet<ObjectKey> = parent.iter().filter(|m| m.done).map(|m| m.object.key()).collect();
         for record in &self.out.record {
             let version = self.analysis.get(&record.key).map(|s| s.desired.gvk().version).unwrap_or_default();
             out.insert(
@@ -440,6 +441,7 @@ impl<'p, 'a> Planner<'p, 'a> {
                     uid: Some(record.uid.clone()),
                     desired: Some(record.desired.clone()),
                     owned: Some(record.owned.clone()),
+                    done: done.contains(&record.key),
                 },
             );
         }

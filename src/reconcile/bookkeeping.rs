@@ -4,6 +4,7 @@ use super::{Wanted, held};
 use crate::apply::executor::{Carried, Keeper, Stop};
 use crate::apply::machine::StepState;
 use crate::apply::parents::{ParentError, Parents};
+use crate::engine::Engine;
 use crate::inventory::{HookRecord, Parent, StoredParent, SyncRecord};
 use crate::object::{Manifest, Problem};
 use crate::plan::hook::{HookObject, Phase};
@@ -128,12 +129,13 @@ fn take_in_unchanged(parent: &mut Parent, planned: &Planned) -> bool {
 
 /// Nothing to carry out: the inventory is written only if something about it is new.
 pub(super) async fn remember_unchanged(
-    parents: &Parents,
+    engine: &Engine,
     stored: &mut StoredParent,
     planned: &Planned,
     wanted: &Wanted<'_>,
 ) -> Result<(), ParentError> {
     let before = stored.parent.clone();
+    note_finished(engine, &mut stored.parent);
     take_in_unchanged(&mut stored.parent, planned);
     lift_outdated_hold(&mut stored.parent, wanted);
     if stored.parent.digest.as_ref() != Some(&wanted.rendered.digest) {
@@ -143,7 +145,7 @@ pub(super) async fn remember_unchanged(
     if stored.parent == before || (stored.resource_version.is_none() && stored.parent.members.is_empty()) {
         return Ok(());
     }
-    parents.save(stored).await
+    engine.parents.save(stored).await
 }
 
 pub(super) fn conclude(stored: &mut StoredParent, carried: &Carried, wanted: &Wanted<'_>) {
@@ -168,13 +170,14 @@ pub(super) async fn note_healthy(
     parents: &Parents,
     stored: &mut StoredParent,
     wanted: &Wanted<'_>,
+    finished: bool,
 ) -> Result<(), ParentError> {
-    let Some(record) = stored.parent.syncs.first_mut().filter(|r| r.digest == wanted.rendered.digest && !r.healthy)
-    else {
-        return Ok(());
-    };
-    record.healthy = true;
-    save_stubbornly(parents, stored).await
+    let mut news = finished;
+    for record in stored.parent.syncs.iter_mut().take(1).filter(|r| r.digest == wanted.rendered.digest && !r.healthy) {
+        record.healthy = true;
+        news = true;
+    }
+    if news { save_stubbornly(parents, stored).await } else { Ok(()) }
 }
 
 /// Saves results. Another process may have written a request or a wish meanwhile: theirs is kept, ours is put on top.
@@ -223,4 +226,17 @@ impl Keeper for LockKeeper {
         self.stored.parent.record_hook(hook);
         Ok(save_stubbornly(&self.parents, &mut self.stored).await?)
     }
+}
+
+/// Jobs that have succeeded are written down, so that nothing runs them again once their TTL has removed them. True if
+/// that is news.
+pub(super) fn note_finished(engine: &Engine, parent: &mut Parent) -> bool {
+    let mut news = false;
+    for member in parent.members.iter_mut().filter(|member| !member.done && member.uid.is_some()) {
+        if engine.eyes.members.finished(&member.object.key()) == member.uid {
+            member.done = true;
+            news = true;
+        }
+    }
+    news
 }

@@ -93,4 +93,40 @@ on_every_cluster! {
         assert_eq!(rules(), before);
         cluster.kubectl(&format!("delete clusterrole {ns}-all {ns}-part"));
     }
+
+    /// A directory whose files say nothing any more is no order to delete its app; without the directory it is one.
+    fn an_emptied_app_is_kept(cluster) {
+        let app = Scratch::new(cluster, "emptied");
+        let ns = app.namespace.clone();
+        app.config_map("web/x.yaml", "web", "1").config_map("other/x.yaml", "other", "1").commit("one");
+        app.run("sync").exits(0);
+        for (text, code) in [("", 4), ("# all of it\n", 4), ("apiversion: v1\nkind: ConfigMap\nmetadata: {name: web}\n", 1), ("\0GITCRYPT\0", 1)] {
+            app.write("web/x.yaml", text).commit("broken");
+            app.run("sync").exits(code);
+            assert!(cluster.has(&ns, "configmap/web"), "{text:?}");
+        }
+        app.remove("web").commit("gone");
+        app.run("sync").exits(0);
+        assert!(!cluster.has(&ns, "configmap/web"));
+    }
+
+    /// A Job that has succeeded does not run again once its TTL has removed it; new content does.
+    fn a_finished_job_with_a_ttl(cluster) {
+        let app = Scratch::new(cluster, "ttl");
+        let ns = app.namespace.clone();
+        let job = |image: &str| format!(
+            "apiVersion: batch/v1\nkind: Job\nmetadata: {{name: once}}\nspec:\n  ttlSecondsAfterFinished: 1\n  template: {{spec: {{restartPolicy: Never, containers: [{{name: a, image: \"{image}\"}}]}}}}\n"
+        );
+        app.write("web/job.yaml", &job("a:1")).commit("one");
+        app.run("sync").exits(0);
+        cluster.eventually("its TTL to pass", || !cluster.has(&ns, "job/once"));
+        app.run("plan").exits(0);
+        app.run("sync").exits(0).says("In sync and healthy");
+        let status = app.run("status -o json").exits(0).json();
+        assert_eq!((&status["apps"][0]["sync"], &status["apps"][0]["health"]), (&"Synced".into(), &"Healthy".into()), "{status:#}");
+        assert!(!cluster.has(&ns, "job/once"));
+        app.write("web/job.yaml", &job("a:2")).commit("two");
+        app.run("plan").exits(2);
+        app.run("sync").exits(0);
+    }
 }
