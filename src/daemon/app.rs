@@ -6,6 +6,7 @@
 //! What is *meant to run* is the target, or after a rollback the content that was healthy: drift is repaired towards it.
 
 use super::board::{AppName, Outcome};
+use super::leader::{Leads, leads};
 use super::vitals::Vitals;
 use crate::config::OnFailure;
 use crate::engine::Engine;
@@ -116,6 +117,8 @@ pub struct AppTask {
     pub scope: UnboundedSender<Said>,
     /// Ends it.
     pub shutdown: CancellationToken,
+    /// Until when this process leads the scope: without it nothing is begun. `None` where nobody else can lead.
+    pub leading: Option<tokio::sync::watch::Receiver<Leads>>,
 }
 
 /// What the task remembers.
@@ -179,6 +182,10 @@ impl AppTask {
                 waiting.push_back(wake);
             }
             let Some(round) = self.next_round(&mut mind, &mut waiting).await else { continue };
+            if self.leading.as_ref().is_some_and(|until| !leads(*until.borrow())) {
+                // A paused process wakes up: another daemon may be at work, and this one's targets may be old.
+                continue;
+            }
             let cancel = self.shutdown.child_token();
             let bringing = match &round {
                 Round::Bring(targets) => targets.last().cloned(),

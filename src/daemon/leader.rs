@@ -8,17 +8,27 @@ use tokio_util::sync::CancellationToken;
 /// How often a lease that is another's is tried.
 const TRY_EVERY: Duration = Duration::from_secs(2);
 
-/// Takes and renews the lease until `shutdown`, then gives it back. True while it is ours.
-pub fn lead(lease: ScopeLease, shutdown: CancellationToken) -> (watch::Receiver<bool>, tokio::task::JoinHandle<()>) {
-    let (tell, told) = watch::channel(false);
+/// Until when the lease is ours, by this process's clock; `None` while it is not. A process that was paused finds the time
+/// passed before anybody tells it so.
+pub type Leads = Option<Instant>;
+
+/// True while the lease is ours.
+pub fn leads(until: Leads) -> bool {
+    until.is_some_and(|until| Instant::now() < until)
+}
+
+/// Takes and renews the lease until `shutdown`, then gives it back.
+pub fn lead(lease: ScopeLease, shutdown: CancellationToken) -> (watch::Receiver<Leads>, tokio::task::JoinHandle<()>) {
+    // Not renewed for as long as others wait: it may be theirs by now, whatever the API server last said.
+    let lifetime = Duration::try_from(LIFETIME).unwrap_or_default().saturating_sub(TRY_EVERY);
+    let (tell, told) = watch::channel(None);
     let task = tokio::spawn(async move {
-        let mut renewed: Option<Instant> = None;
         let mut named = None;
         loop {
+            let asked = Instant::now();
             let pause = match lease.acquire().await {
                 Ok(Leadership::Ours) => {
-                    renewed = Some(Instant::now());
-                    tell.send_if_modified(|ours| !std::mem::replace(ours, true));
+                    tell.send_replace(Some(asked + lifetime));
                     RENEW_EVERY
                 }
                 Ok(Leadership::Theirs(holder)) => {
@@ -26,7 +36,7 @@ pub fn lead(lease: ScopeLease, shutdown: CancellationToken) -> (watch::Receiver<
                         tracing::info!(%holder, "another daemon leads this scope; standing by");
                         named = Some(holder);
                     }
-                    tell.send_if_modified(|ours| std::mem::replace(ours, false));
+                    tell.send_if_modified(|until| until.take().is_some());
                     TRY_EVERY
                 }
                 Err(error) => {
@@ -34,17 +44,15 @@ pub fn lead(lease: ScopeLease, shutdown: CancellationToken) -> (watch::Receiver<
                     TRY_EVERY
                 }
             };
-            // Not renewed for as long as others wait: it may be theirs by now, whatever the API server last said.
-            let lifetime = Duration::try_from(LIFETIME).unwrap_or_default();
-            if renewed.is_some_and(|at| at.elapsed() + TRY_EVERY >= lifetime) {
-                tell.send_if_modified(|ours| std::mem::replace(ours, false));
+            if !leads(*tell.borrow()) {
+                tell.send_if_modified(|until| until.take().is_some());
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = shutdown.cancelled() => break,
             }
         }
-        if *tell.borrow() {
+        if leads(*tell.borrow()) {
             let _ = lease.release().await;
         }
     });

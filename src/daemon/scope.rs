@@ -4,7 +4,7 @@ use super::app::{AppTask, Said, Target, Wake};
 use super::board::{AppName, Board, DriftBoard, HealthBoard, Outcome};
 use super::dispatch::Registry;
 use super::herald::Herald;
-use super::leader::lead;
+use super::leader::{Leads, lead, leads};
 use super::line::{Line, Moves};
 use super::vitals::Vitals;
 use crate::app::App;
@@ -61,6 +61,15 @@ struct Running {
     task: tokio::task::JoinHandle<()>,
 }
 
+/// What a scope listens to.
+struct Ears<'a> {
+    said: &'a mut UnboundedReceiver<Said>,
+    woken: &'a mut tokio::sync::mpsc::Receiver<()>,
+    leading: &'a mut tokio::sync::watch::Receiver<Leads>,
+    /// It leads, as far as it knows.
+    led: bool,
+}
+
 /// Why a revision is handed to no app.
 struct Trouble {
     problems: Vec<Problem>,
@@ -90,6 +99,8 @@ struct Mind {
     looked: Option<Timestamp>,
     /// Apps that were asked for a sync and want to know first where the branch is.
     asking: Vec<AppName>,
+    /// Until when this process may write.
+    leading: Option<tokio::sync::watch::Receiver<Leads>>,
 }
 
 impl ScopeTask {
@@ -101,12 +112,12 @@ impl ScopeTask {
         let _follower = self.follow(&wake);
         let (say, mut said) = unbounded_channel::<Said>();
         let (mut leading, leaders) = self.lead();
-        let mut mind = Mind::default();
+        let mut mind = Mind { leading: Some(leading.clone()), ..Mind::default() };
         let cadence = self.cadence();
         let mut term: Option<CancellationToken> = None;
         loop {
-            let leads = *leading.borrow_and_update();
-            match (leads, &term) {
+            let until: Leads = *leading.borrow_and_update();
+            match (leads(until), &term) {
                 (true, None) => {
                     term = Some(self.shutdown.child_token());
                     self.herald = Herald::of(&self.config, &self.origin, &self.outbox).await;
@@ -117,7 +128,7 @@ impl ScopeTask {
                     ended.cancel();
                     self.rest(&mut mind).await;
                     while said.try_recv().is_ok() {}
-                    mind = Mind::default();
+                    mind = Mind { leading: mind.leading, ..Mind::default() };
                     self.herald = Herald::silent(&self.config.instance.name);
                     term = None;
                 }
@@ -139,7 +150,8 @@ impl ScopeTask {
             let now = Timestamp::now();
             let due = cadence.next(now, mind.looked, mind.failures, rand::random());
             let pause = due.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
-            if !self.listen(&mut mind, &mut said, &mut woken, &mut leading, pause).await {
+            let ears = Ears { said: &mut said, woken: &mut woken, leading: &mut leading, led: term.is_some() };
+            if !self.listen(&mut mind, ears, pause).await {
                 break;
             }
         }
@@ -160,35 +172,40 @@ impl ScopeTask {
         }
     }
 
-    /// Takes in what apps say until it is time to look at the repository. False at shutdown.
-    async fn listen(
-        &self,
-        mind: &mut Mind,
-        said: &mut UnboundedReceiver<Said>,
-        woken: &mut tokio::sync::mpsc::Receiver<()>,
-        leading: &mut tokio::sync::watch::Receiver<bool>,
-        pause: Option<Duration>,
-    ) -> bool {
+    /// Takes in what apps say until it is time to look at the repository, or another daemon may lead. False at shutdown.
+    async fn listen(&self, mind: &mut Mind, ears: Ears<'_>, pause: Option<Duration>) -> bool {
         let timer = tokio::time::sleep(pause.unwrap_or(Duration::from_secs(3600)));
         tokio::pin!(timer);
         loop {
-            tokio::select! {
+            let word = tokio::select! {
                 () = self.shutdown.cancelled() => return false,
-                Some(()) = woken.recv() => return true,
-                changed = leading.changed() => return changed.is_ok(),
+                Some(()) = ears.woken.recv() => return true,
+                changed = ears.leading.changed() => {
+                    // Renewed: goes on as before.
+                    let until: Leads = *ears.leading.borrow_and_update();
+                    if changed.is_ok() && leads(until) == ears.led {
+                        continue;
+                    }
+                    return changed.is_ok();
+                }
                 () = &mut timer => {
                     for app in mind.apps.values() {
                         let _ = app.to.send(Wake::Recheck);
                     }
                     return true;
                 }
-                Some(word) = said.recv() => match word {
-                    Said::Asked(app) => {
-                        mind.asking.push(app);
-                        return true;
-                    }
-                    word => self.take(mind, word),
-                },
+                Some(word) = ears.said.recv() => word,
+            };
+            if ears.led && !leads(*ears.leading.borrow()) {
+                // A paused process wakes up: what its apps say is not its to tell any more.
+                return true;
+            }
+            match word {
+                Said::Asked(app) => {
+                    mind.asking.push(app);
+                    return true;
+                }
+                word => self.take(mind, word),
             }
         }
     }
@@ -344,7 +361,7 @@ impl ScopeTask {
             if mind.apps.get(&app).is_some_and(|running| !running.task.is_finished()) {
                 continue;
             }
-            if let Some(running) = self.start(target, say, term) {
+            if let Some(running) = self.start(target, say, term, mind.leading.clone()) {
                 mind.apps.insert(app, running);
             }
         }
@@ -365,7 +382,13 @@ impl ScopeTask {
         members_on(engine, (&self.config, &self.origin, &self.tools), apps, tip, &key, false).await
     }
 
-    fn start(&self, target: &Target, say: &UnboundedSender<Said>, term: &CancellationToken) -> Option<Running> {
+    fn start(
+        &self,
+        target: &Target,
+        say: &UnboundedSender<Said>,
+        term: &CancellationToken,
+        leading: Option<tokio::sync::watch::Receiver<Leads>>,
+    ) -> Option<Running> {
         let app = &target.member.app;
         let (engine, registry) = self.clusters.get(&app.cluster)?;
         let (to, wakes) = unbounded_channel();
@@ -378,6 +401,7 @@ impl ScopeTask {
             vitals: Vitals::default(),
             scope: say.clone(),
             shutdown: term.child_token(),
+            leading,
         };
         Some(Running { to, task: tokio::spawn(task.run(wakes)) })
     }
@@ -428,9 +452,9 @@ impl ScopeTask {
     }
 
     /// Leads on every cluster of the scope, or on none.
-    fn lead(&self) -> (tokio::sync::watch::Receiver<bool>, Vec<tokio::task::JoinHandle<()>>) {
+    fn lead(&self) -> (tokio::sync::watch::Receiver<Leads>, Vec<tokio::task::JoinHandle<()>>) {
         let scope = scope_name(&self.config.instance.name, &self.origin.identity, &self.origin.repository.path);
-        let (all, told) = tokio::sync::watch::channel(false);
+        let (all, told) = tokio::sync::watch::channel(None);
         let mut tasks = Vec::new();
         let mut each = Vec::new();
         for (engine, _) in self.clusters.values() {
@@ -442,8 +466,10 @@ impl ScopeTask {
         let shutdown = self.shutdown.clone();
         tasks.push(tokio::spawn(async move {
             loop {
-                let ours = !each.is_empty() && each.iter().all(|one| *one.borrow());
-                all.send_if_modified(|known| std::mem::replace(known, ours) != ours);
+                // Until the first of them runs out; not at all where one is another's.
+                let until: Option<Vec<Instant>> = each.iter().map(|one| *one.borrow()).collect();
+                let until = until.and_then(|all| all.into_iter().min());
+                all.send_if_modified(|known| std::mem::replace(known, until) != until);
                 let changes = each.iter_mut().map(|one| Box::pin(one.changed()));
                 if each_is_empty(&changes) {
                     return;
