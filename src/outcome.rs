@@ -155,6 +155,17 @@ pub fn error(app: &App, synced: &Synced) -> Option<Problem> {
     planned.problems.first().map(|found| found.problem.clone()).or(refused)
 }
 
+/// Everything that is wrong, where that is more than one thing.
+fn errors(synced: &Synced) -> Vec<Problem> {
+    let all: Vec<Problem> = match (&synced.halt, &synced.carried, &synced.planned) {
+        (Some(Halt::Failed(problems) | Halt::Refused(problems)), ..) => problems.clone(),
+        (None, Some(carried), _) if !carried.is_complete() => carried.failures().cloned().collect(),
+        (None, _, Some(planned)) => planned.plan.errors.clone(),
+        _ => Vec::new(),
+    };
+    if all.len() > 1 { all } else { Vec::new() }
+}
+
 /// The JSON of one app's sync.
 pub fn report(app: &App, synced: &Synced) -> AppSync {
     let policy = match (&synced.planned, &synced.halt) {
@@ -166,6 +177,7 @@ pub fn report(app: &App, synced: &Synced) -> AppSync {
         name: app.name.clone(),
         cluster: app.cluster.clone(),
         error: error(app, synced),
+        errors: errors(synced),
         changes: all_changes(synced),
         unchanged: synced.planned.as_ref().map_or(0, |p| p.plan.unchanged),
         policy,

@@ -18,6 +18,7 @@ use self::bookkeeping::{
 };
 use crate::app::App;
 use crate::apply::executor::{Carried, Orders, StepResult, Stop, carry_out};
+use crate::apply::machine::StepState;
 use crate::apply::parents::ParentError;
 use crate::apply::write::{self, ApplyMode};
 use crate::engine::Engine;
@@ -471,7 +472,8 @@ async fn sync_once(
             cancel: orders.cancel,
             on_step: &on_step,
         };
-        let carried = carry_out(engine, &executor, &mut lock).await;
+        let mut carried = carry_out(engine, &executor, &mut lock).await;
+        place_failures(&mut carried, &planned);
         if carried.failure().is_some_and(|problem| problem.reason != "Conflict") || carried.is_unhealthy() {
             run_failure_hooks(engine, &planned, &executor, &mut lock).await;
         }
@@ -504,6 +506,17 @@ async fn sync_once(
     synced.planned = Some(planned);
     synced.stored = Some(stored);
     Ok(Box::new(synced))
+}
+
+/// Where in the repository what failed comes from.
+fn place_failures(carried: &mut Carried, planned: &Planned) {
+    for (result, step) in carried.results.iter_mut().zip(&planned.graph.steps) {
+        let StepState::Failed(problem) = &mut result.state else { continue };
+        let source = step.change.and_then(|change| planned.plan.changes.get(change)?.source.as_ref());
+        if let Some(source) = source.filter(|_| problem.file.is_none()) {
+            *problem = problem.clone().at(&source.file, source.line);
+        }
+    }
 }
 
 /// What runs if a sync fails. Its own failure is logged: the sync's is what is reported.

@@ -80,7 +80,12 @@ impl Carried {
 
     /// The first failure.
     pub fn failure(&self) -> Option<&Problem> {
-        self.results.iter().find_map(|r| match &r.state {
+        self.failures().next()
+    }
+
+    /// Every failure.
+    pub fn failures(&self) -> impl Iterator<Item = &Problem> {
+        self.results.iter().filter_map(|r| match &r.state {
             StepState::Failed(problem) => Some(problem),
             _ => None,
         })

@@ -16,6 +16,26 @@ const SERVED_WITHIN: Duration = Duration::from_secs(30);
 /// A watch may miss a deletion of an object that lost its label: it is asked for so often.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
+/// How long what this sync has written may take to have its effect on other objects.
+const TAKES_EFFECT: Duration = Duration::from_secs(10);
+/// Between two questions whether it has.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
+
+/// True for a "no" that what this plan did before turns into a "yes", once controllers have followed.
+fn takes_effect_soon(error: &ApiError) -> bool {
+    let ApiError::Status { code, message, .. } = error else { return false };
+    let said = |words: &[&str]| words.iter().any(|words| message.contains(words));
+    match code {
+        404 => true,
+        422 => said(&["provided port is already allocated"]),
+        403 => said(&["exceeded quota", "status unknown for quota"]),
+        400 | 500 => {
+            said(&["field not declared in schema", "unknown field", "invalid object type", "no kind is registered"])
+        }
+        _ => false,
+    }
+}
+
 /// Reason of a hook's failure.
 pub const HOOK_FAILED: &str = "HookFailed";
 
@@ -103,10 +123,10 @@ impl<'a> Hands<'a> {
             StepKind::Migrate { patch, managers } => self.migrate(&at, patch, managers).await.map(Some),
             StepKind::Handover { body } => self.apply(&at, body, HANDOVER, false).await.map(Some),
             StepKind::Apply { body, force, preflight, .. } => {
-                if *preflight {
-                    self.preflight(&at, body, *force).await?;
-                }
-                let written = self.apply(&at, body, MANAGER, *force).await?;
+                let written = match preflight {
+                    true => self.apply_late(&at, body, *force, &patience).await?,
+                    false => self.apply(&at, body, MANAGER, *force).await?,
+                };
                 self.learn_new_kinds(object).await;
                 Ok(Some(written))
             }
@@ -129,6 +149,34 @@ impl<'a> Hands<'a> {
         let kind = self.kind(object).await?;
         let at = Place { kind: &kind, version: kind.version_or_preferred(&object.version), key: object.key() };
         self.end_hook(&at, uid, succeeded, *deletion).await
+    }
+
+    /// An apply that needs what this sync has just written, changed or deleted. A controller may take a moment to bring
+    /// that about: a schema to be served, a node port or a quota to be free. Such a "no" is asked again for a while.
+    async fn apply_late(
+        &self,
+        at: &Place<'_>,
+        body: &Payload,
+        force: bool,
+        patience: &Patience<'_>,
+    ) -> Result<Written, StepError> {
+        let until = patience.deadline.min(Instant::now() + TAKES_EFFECT);
+        loop {
+            let result = match self.preflight(at, body, force).await {
+                Ok(()) => self.apply(at, body, MANAGER, force).await,
+                Err(error) => Err(error),
+            };
+            match result {
+                Err(StepError::Api(error)) if takes_effect_soon(&error) && Instant::now() < until => {
+                    tracing::debug!(object = %at.key, %error, "not accepted yet, asking again");
+                    tokio::select! {
+                        () = tokio::time::sleep(ASK_AGAIN) => {}
+                        () = patience.cancel.cancelled() => return Err(StepError::Cancelled),
+                    }
+                }
+                other => return other,
+            }
+        }
     }
 
     /// The dry-run that could not be made before the sync began: it needs what this sync has just written.

@@ -275,7 +275,7 @@ fn shown(name: &str, cluster: &str, base: &Version, merge: Version) -> Shown {
         Version::Absent => None,
         Version::Stopped(error, policy, exit) => {
             let (name, cluster) = (name.to_owned(), cluster.to_owned());
-            let plan = AppPlan { name, cluster, error, changes: Vec::new(), unchanged: 0, policy };
+            let plan = AppPlan { name, cluster, error, errors: Vec::new(), changes: Vec::new(), unchanged: 0, policy };
             return Shown { plan, sides: Vec::new(), pending: BTreeMap::new(), drifted: 0, notices, exit };
         }
     };

@@ -87,9 +87,15 @@ struct PlannedApp {
     planned: Option<crate::plan::Planned>,
 }
 
+/// Every problem, where there are several.
+fn several(problems: &[Problem]) -> Vec<Problem> {
+    if problems.len() > 1 { problems.to_vec() } else { Vec::new() }
+}
+
 async fn plan_app(scene: &Scene, member: &Member) -> (PlannedApp, Exit) {
     let app = &member.app;
     let failed = |problem: Option<Problem>, policy| AppPlan {
+        errors: Vec::new(),
         name: app.name.clone(),
         cluster: app.cluster.clone(),
         error: problem,
@@ -101,6 +107,7 @@ async fn plan_app(scene: &Scene, member: &Member) -> (PlannedApp, Exit) {
         Ok(rendered) => rendered,
         Err(problems) => {
             let shown = failed(problems.first().cloned().map(|p| with_count(p, problems.len())), Vec::new());
+            let shown = AppPlan { errors: several(problems), ..shown };
             return (PlannedApp { shown, planned: None }, Exit::Error);
         }
     };
@@ -136,6 +143,7 @@ async fn plan_app(scene: &Scene, member: &Member) -> (PlannedApp, Exit) {
         }
         Err(Halt::Failed(problems)) => {
             let shown = failed(problems.first().cloned().map(|p| with_count(p, problems.len())), Vec::new());
+            let shown = AppPlan { errors: several(&problems), ..shown };
             (PlannedApp { shown, planned: None }, Exit::Error)
         }
         Err(Halt::Refused(problems)) => {

@@ -28,7 +28,7 @@ use crate::server::Metrics;
 use crate::source::{Backoff, Revision};
 use crate::survey;
 use crate::workspace::Origin;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
@@ -133,7 +133,8 @@ struct Mind {
     failures: u32,
     retry_at: Option<Instant>,
     recheck_at: Option<Instant>,
-    repairs: VecDeque<Instant>,
+    /// When each field was repaired lately.
+    repairs: BTreeMap<String, VecDeque<Instant>>,
     repair_not_before: Option<Instant>,
     /// The request for which the scope looks where the branch is.
     asked: Option<String>,
@@ -483,7 +484,8 @@ impl AppTask {
             }
             return;
         }
-        if mind.repair_not_before.is_some_and(|at| at > Instant::now()) {
+        let slowed = mind.repair_not_before.is_some_and(|at| at > Instant::now());
+        if slowed && mind.drifted {
             mind.recheck_at = mind.repair_not_before;
             return;
         }
@@ -501,6 +503,11 @@ impl AppTask {
             let _ = self.scope.send(Said::Drift(name.clone(), describe(&entries)));
         }
         if !app.self_heal && looked.planned.has_changes() {
+            return;
+        }
+        if slowed {
+            // Said, and left until the pause is over.
+            mind.recheck_at = mind.repair_not_before;
             return;
         }
         let began = Instant::now();
@@ -521,29 +528,38 @@ impl AppTask {
             let took = began.elapsed().as_millis();
             let mut text = format!("repaired in {took}ms: {}", describe(&entries));
             if let Some(rival) = self.note_repair(mind, &entries) {
-                text = format!("{text}; {rival} keeps changing it back, repairs are slowed down");
+                text = format!("{rival} keeps changing it back, repairs are slowed down; {text}");
             }
             let _ = self.scope.send(Said::Repaired(name, text));
         }
     }
 
-    /// Repairs in quick succession are a fight: the next one waits, longer each time. Who fights, if it is one.
+    /// Repairs of one field in quick succession are a fight: the next one waits, longer each time. Who fights, if it is one.
     fn note_repair(&self, mind: &mut Mind, entries: &[DriftEntry]) -> Option<String> {
         let now = Instant::now();
-        mind.repairs.push_back(now);
-        while mind.repairs.front().is_some_and(|at| at.elapsed() > FIGHT_WINDOW.saturating_mul(10)) {
-            mind.repairs.pop_front();
+        let long_ago = FIGHT_WINDOW.saturating_mul(10);
+        mind.repairs.retain(|_, times| times.back().is_some_and(|last| last.elapsed() <= long_ago));
+        let mut worst: Option<(usize, &DriftEntry)> = None;
+        for entry in entries {
+            let field = format!("{} {}", entry.object, entry.path.as_deref().unwrap_or_default());
+            let times = mind.repairs.entry(field).or_default();
+            times.push_back(now);
+            times.retain(|at| at.elapsed() <= long_ago);
+            let lately = times.iter().filter(|at| at.elapsed() <= FIGHT_WINDOW).count();
+            let fights = lately >= FIGHT || times.len() > FIGHT;
+            if fights && worst.is_none_or(|(most, _)| times.len() > most) {
+                worst = Some((times.len(), entry));
+            }
         }
-        let lately = mind.repairs.iter().filter(|at| at.elapsed() <= FIGHT_WINDOW).count();
-        let over = u32::try_from(mind.repairs.len().saturating_sub(FIGHT)).unwrap_or(u32::MAX);
-        if lately < FIGHT && over == 0 {
+        let Some((times, entry)) = worst else {
             mind.repair_not_before = None;
             return None;
-        }
+        };
+        let over = u32::try_from(times.saturating_sub(FIGHT)).unwrap_or(u32::MAX);
         let pause = Duration::from_secs(2).saturating_mul(1 << over.min(7));
         mind.repair_not_before = Some(now + pause);
         mind.recheck_at = mind.repair_not_before;
-        Some(entries.iter().find_map(|e| e.manager.clone()).unwrap_or_else(|| "somebody".to_owned()))
+        Some(entry.manager.clone().unwrap_or_else(|| "somebody".to_owned()))
     }
 
     /// Tells the scope when health changed, while a sync is under way.

@@ -142,6 +142,9 @@ impl ApiError {
                 let problem = Problem::new(reason, message.clone());
                 match code {
                     401 => problem.hint("the credentials of this kubeconfig context are not accepted: log in again"),
+                    403 if message.contains("exceeded quota") => {
+                        problem.hint("raise the namespace's ResourceQuota, or ask for less")
+                    }
                     403 => problem.hint("grant the verb named above to the user or service account driftless runs as"),
                     _ => problem,
                 }

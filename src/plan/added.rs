@@ -49,6 +49,7 @@ pub fn added(name: &str, cluster: &str, base: Option<&Planned>, merged: Option<&
         name: name.to_owned(),
         cluster: cluster.to_owned(),
         error: None,
+        errors: Vec::new(),
         changes: Vec::new(),
         unchanged: merged.map_or(0, |planned| planned.plan.unchanged),
         policy: new_findings(base, merged),
@@ -195,7 +196,7 @@ mod tests {
         let (changes, sides) = changes.into_iter().unzip();
         let (name, cluster) = ("web".to_owned(), "c".to_owned());
         Planned {
-            plan: AppPlan { name, cluster, error: None, changes, unchanged: 3, policy: Vec::new() },
+            plan: AppPlan { name, cluster, error: None, errors: Vec::new(), changes, unchanged: 3, policy: Vec::new() },
             graph: Graph::default(),
             sides,
             problems: Vec::new(),

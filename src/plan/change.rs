@@ -91,6 +91,9 @@ pub struct AppPlan {
     pub cluster: String,
     /// Why there is no plan.
     pub error: Option<Problem>,
+    /// Everything that is wrong, where that is more than `error`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<Problem>,
     /// Changes in the order they are carried out.
     pub changes: Vec<Change>,
     /// How many objects need nothing.

@@ -66,6 +66,7 @@ pub fn inferred(objects: &Objects<'_>) -> Vec<Edge> {
     let services = api_services(objects);
     let bindings = bindings(objects);
     let workloads = workloads(objects);
+    let quotas = quotas(objects);
     for (from, (key, object)) in objects.list.iter().enumerate() {
         let mut add = |to: Option<usize>, why: &'static str, strength: Strength, while_written: bool| {
             if let Some(to) = to.filter(|to| *to != from) {
@@ -74,6 +75,11 @@ pub fn inferred(objects: &Objects<'_>) -> Vec<Edge> {
         };
         if let Some(namespace) = &key.namespace {
             add(objects.position(&namespace_key(namespace)), "it is the namespace", Strength::Hard, false);
+        }
+        for quota in key.namespace.as_deref().and_then(|name| quotas.get(name)).into_iter().flatten() {
+            if !key.is("", "ResourceQuota") {
+                add(Some(*quota), "it is the namespace's quota", Strength::Soft, true);
+            }
         }
         add(definitions.get(&key.gk()).copied(), "it defines the kind", Strength::Hard, false);
         let version = object.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
@@ -104,6 +110,15 @@ pub fn inferred(objects: &Objects<'_>) -> Vec<Edge> {
         }
     }
     out.into_iter().collect()
+}
+
+/// By namespace.
+fn quotas<'a>(objects: &Objects<'a>) -> BTreeMap<&'a str, Vec<usize>> {
+    let mut out: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (i, (key, _)) in objects.list.iter().enumerate().filter(|(_, (key, _))| key.is("", "ResourceQuota")) {
+        out.entry(key.namespace.as_deref().unwrap_or_default()).or_default().push(i);
+    }
+    out
 }
 
 fn definitions(objects: &Objects<'_>) -> BTreeMap<Gk, usize> {

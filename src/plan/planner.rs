@@ -18,6 +18,7 @@ use super::input::PlanInput;
 use super::judge::{Changed, Verdict, guess, judge};
 use super::planned::{Found, Planned, Recorded, Sides};
 use super::podspec::rolls_pods;
+use super::question::Asked;
 use super::redact;
 use super::step::{Part, Payload, StepKind};
 use super::wave::{depends_on, problem, wave, wave_of_live};
@@ -63,6 +64,7 @@ impl<'p, 'a> Planner<'p, 'a> {
             name: input.app.to_owned(),
             cluster: input.cluster.to_owned(),
             error: None,
+            errors: Vec::new(),
             changes: Vec::new(),
             unchanged: 0,
             policy: Vec::new(),
@@ -338,7 +340,7 @@ impl<'p, 'a> Planner<'p, 'a> {
             self.out.sides.push(draft.sides);
         }
         self.out.plan.unchanged = self.unchanged;
-        self.out.plan.error = error(&self.out, self.input.app);
+        (self.out.plan.error, self.out.plan.errors) = errors(&self.out, self.input.app);
         self.out
     }
 
@@ -392,6 +394,7 @@ impl<'p, 'a> Planner<'p, 'a> {
             }
         }
         let mut freed_by = if draft.is_some() { port_holders(self.analysis, subject) } else { Vec::new() };
+        freed_by.extend(quota_holders(self.input, self.analysis, subject));
         freed_by.extend(self.analysis.autoscaled.freed.get(&subject.key).into_iter().flatten().cloned());
         Ok(Node {
             key: &subject.key,
@@ -475,6 +478,14 @@ fn settle(subject: &Subject<'_>, action: Action) -> Vec<DraftStep> {
     vec![DraftStep { action, kind, after_own_health: false }, settled]
 }
 
+/// What goes from the namespace whose quota is full: it has to be gone first.
+fn quota_holders(input: &PlanInput<'_>, analysis: &Analysis<'_>, subject: &Subject<'_>) -> Vec<ObjectKey> {
+    let answer = input.dry_runs.get(&(subject.key.clone(), Asked::Apply));
+    let full = answer.is_some_and(|answer| answer.as_ref().is_err_and(|no| no.message.contains("exceeded quota")));
+    let going = analysis.prunes.deleted().into_iter().filter(|key| full && key.namespace == subject.key.namespace);
+    going.collect()
+}
+
 /// `exists already (kubectl) and becomes ours`.
 fn exists(live: &Live) -> String {
     let makers = deployers(live);
@@ -502,19 +513,18 @@ fn cycle(analysis: &Analysis<'_>, members: &[ObjectKey]) -> Problem {
 }
 
 /// What is told as the app's error: what blocks first, and how much more there is.
-fn error(out: &Planned, app: &str) -> Option<Problem> {
+fn errors(out: &Planned, app: &str) -> (Option<Problem>, Vec<Problem>) {
     let blocking = out.problems.iter().filter(|found| found.blocks).map(|found| found.problem.clone());
     let refused = out.refusals.iter().map(|refusal| refusal.problem(app));
     let rest = out.problems.iter().filter(|found| !found.blocks).map(|found| found.problem.clone());
     let mut all: Vec<Problem> = blocking.chain(refused).chain(rest).collect();
-    if all.is_empty() {
-        return None;
+    let Some(mut first) = all.first().cloned() else { return (None, all) };
+    if all.len() == 1 {
+        all.clear();
+    } else {
+        first.message = format!("{} (and {} more)", first.message, all.len() - 1);
     }
-    let mut first = all.remove(0);
-    if !all.is_empty() {
-        first.message = format!("{} (and {} more)", first.message, all.len());
-    }
-    Some(first)
+    (Some(first), all)
 }
 
 /// The fields that differ between two objects, as they are shown: for plans of one revision against another.

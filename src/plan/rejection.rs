@@ -60,15 +60,36 @@ fn shorten(text: &str) -> String {
         Some(literal) => literal.replace_all(text, "Invalid value: ").into_owned(),
         None => text.to_owned(),
     };
+    let short = in_words(&short);
     match short.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", &short[..end]),
         None => short,
     }
 }
 
+/// Values of structured-merge-diff as its errors print them: `&value.valueUnstructured{Value:true}`.
+fn in_words(text: &str) -> String {
+    static VALUE: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r"&value\.valueUnstructured\{Value:([^{}]*)\}").ok());
+    let Some(value) = &*VALUE else { return text.to_owned() };
+    let word = |found: &regex::Captures<'_>| match found.get(1).map_or("", |value| value.as_str()) {
+        word @ ("true" | "false") => format!("the boolean {word} (put it in quotes)"),
+        word if word.parse::<f64>().is_ok() => format!("the number {word} (put it in quotes)"),
+        word => word.to_owned(),
+    };
+    value.replace_all(text, word).into_owned()
+}
+
 /// The fields that a message of the API's validation names, in order: `spec.selector: Invalid value: …`.
 pub fn fields(text: &str) -> Vec<String> {
+    static TYPED: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r"(\.[A-Za-z][\w.\-]*): (?:field not declared in schema|expected \w+)").ok());
+    static DECODED: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r#"unknown field "([\w.\-]+)"|error decoding from json: illegal base64"#).ok());
     let mut out: Vec<String> = causes(text).into_iter().map(|(_, field)| field).collect();
+    for pattern in [&*TYPED, &*DECODED].into_iter().flatten() {
+        out.extend(pattern.captures_iter(text).filter_map(|found| Some(found.get(1)?.as_str().to_owned())));
+    }
     out.dedup();
     out
 }

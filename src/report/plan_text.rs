@@ -71,7 +71,8 @@ fn app_text(app: &AppPlan, diffs: &ObjectDiffs, out: &mut String) {
         None => counts(&count(&app.changes), restart.as_deref()),
     };
     let _ = writeln!(out, "{} → {}: {headline}", paint(BOLD, &clean(&app.name)), clean(&app.cluster));
-    if let Some(error) = &app.error {
+    let errors = app.error.iter().filter(|_| app.errors.is_empty()).chain(&app.errors);
+    for error in errors {
         tell_problem(error, "  ", out);
     }
     for finding in &app.policy {
@@ -280,7 +281,8 @@ fn app_sync_text(app: &AppSync, out: &mut String) {
         let _ = write!(out, ": {}", clean(&app.message));
     }
     out.push('\n');
-    if let Some(error) = &app.error {
+    let errors = app.error.iter().filter(|_| app.errors.is_empty()).chain(&app.errors);
+    for error in errors {
         tell_problem(error, "  ", out);
     }
     for finding in &app.policy {

@@ -39,7 +39,15 @@ fn report(apps: Vec<AppPlan>) -> PlanReport {
 }
 
 fn app(name: &str, changes: Vec<Change>) -> AppPlan {
-    AppPlan { name: name.into(), cluster: "prod".into(), error: None, changes, unchanged: 4, policy: vec![] }
+    AppPlan {
+        name: name.into(),
+        cluster: "prod".into(),
+        error: None,
+        errors: vec![],
+        changes,
+        unchanged: 4,
+        policy: vec![],
+    }
 }
 
 fn deployment(replicas: u32, image: &str) -> Value {

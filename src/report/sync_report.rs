@@ -42,6 +42,9 @@ pub struct AppSync {
     pub cluster: String,
     /// Why it was not, or not wholly, carried out.
     pub error: Option<Problem>,
+    /// Everything that is wrong, where that is more than `error`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<Problem>,
     /// Changes in the order they were carried out.
     pub changes: Vec<SyncedChange>,
     /// How many objects needed nothing.
@@ -90,6 +93,7 @@ impl AppSync {
             name: plan.name,
             cluster: plan.cluster,
             error: plan.error,
+            errors: plan.errors,
             changes,
             unchanged: plan.unchanged,
             policy: plan.policy,

@@ -8,6 +8,7 @@ mod daemon_restart;
 mod daemon_settings;
 mod daemon_tour;
 
+mod cases;
 pub mod cluster;
 mod hooks;
 mod oneshot;
