@@ -307,6 +307,7 @@ async fn look_at(engine: &Engine, wanted: &Wanted<'_>, key: &[u8], seen: Seen, r
         applyset_id: &applyset_id,
         other_apps: &neighbours.wants,
         siblings: &neighbours.siblings,
+        scaled_elsewhere: &neighbours.scaled,
         defined_elsewhere: &wanted.neighbours.definitions.keys().cloned().collect(),
         secret_key: key,
         dry_runs: &Answers::new(),

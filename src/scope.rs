@@ -6,6 +6,7 @@ use crate::inventory::StoredParent;
 use crate::live::kinds::Kinds;
 use crate::object::{Gk, Manifest, ObjectKey, Problem};
 use crate::plan::Sibling;
+use crate::plan::autoscaler::target;
 use crate::reconcile::held;
 use crate::render::Rendered;
 use crate::render::namespaces::{Definitions, defined_here, resolve_namespaces};
@@ -34,6 +35,8 @@ pub struct Neighbours {
     waits: BTreeMap<String, String>,
     /// What the apps' CRDs define.
     pub definitions: Definitions,
+    /// Workloads that are scaled by autoscalers, with the autoscaler's app.
+    scaled: BTreeMap<ObjectKey, String>,
 }
 
 /// The neighbours of one app.
@@ -45,6 +48,8 @@ pub struct OneSide {
     pub siblings: BTreeMap<String, Sibling>,
     /// Why prunes wait, if they do.
     pub prunes_wait: Option<String>,
+    /// Workloads that the others' autoscalers scale.
+    pub scaled: BTreeSet<ObjectKey>,
 }
 
 impl Neighbours {
@@ -77,6 +82,9 @@ impl Neighbours {
                     {
                         for object in &resolved.objects {
                             out.claims.entry(object.key()).or_default().push(app.name.clone());
+                            if let Some(workload) = target(&object.key(), object.value()) {
+                                out.scaled.insert(workload, app.name.clone());
+                            }
                         }
                     }
                     let halted = parent.and_then(|parent| match parent.suspended {
@@ -121,6 +129,7 @@ impl Neighbours {
                 .filter_map(|(key, apps)| Some((key.clone(), apps.iter().find(|by| *by != app)?.clone())))
                 .collect(),
             siblings: self.apps.iter().filter(|(_, s)| s.app != app).map(|(id, s)| (id.clone(), s.clone())).collect(),
+            scaled: self.scaled.iter().filter(|(_, by)| *by != app).map(|(key, _)| key.clone()).collect(),
             prunes_wait: self.waits.iter().find(|(by, _)| *by != app).map(|(_, why)| why.clone()),
         }
     }

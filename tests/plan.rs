@@ -154,6 +154,7 @@ impl App {
             foreign,
             options: &self.options,
             defined_elsewhere: &EMPTY_KINDS,
+            scaled_elsewhere: &NONE,
             hooks: &[],
             hooks_due: false,
             hooks_done: &[],

@@ -99,7 +99,9 @@ fn changes(planned: Option<&Planned>) -> BTreeMap<ObjectKey, Both<'_>> {
 fn step(base: Option<&Both<'_>>, (change, sides): &Both<'_>) -> Option<(Change, Sides)> {
     if change.actions.contains(&Action::Adopt) {
         let same = base.is_some_and(|(known, before)| known.actions == change.actions && before.after == sides.after);
-        let stranger = Change { fields: Vec::new(), ..(*change).clone() };
+        // Whose it is, and nothing of what is in it.
+        let whose = change.why.split_once("; ").map_or(change.why.as_str(), |(whose, _)| whose).to_owned();
+        let stranger = Change { fields: Vec::new(), why: whose, ..(*change).clone() };
         return (!same).then_some((stranger, Sides::default()));
     }
     let Some((known, before)) = base else { return Some(((*change).clone(), (*sides).clone())) };

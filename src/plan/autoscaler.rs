@@ -39,7 +39,7 @@ pub struct Autoscaled {
 /// Looks at desired and live autoscalers; those in `pruned` no longer count.
 pub fn autoscaled(input: &PlanInput<'_>, pruned: &BTreeSet<ObjectKey>) -> Autoscaled {
     let wanted: BTreeSet<ObjectKey> = input.desired.iter().map(Manifest::key).filter(is_autoscaler).collect();
-    let mut out = Autoscaled::default();
+    let mut out = Autoscaled { workloads: input.scaled_elsewhere.clone(), freed: BTreeMap::new() };
     for desired in input.desired {
         out.workloads.extend(target(&desired.key(), &desired.object));
     }

@@ -153,6 +153,8 @@ pub struct PlanInput<'a> {
     pub siblings: &'a BTreeMap<String, Sibling>,
     /// Kinds that the scope's apps' CRDs define.
     pub defined_elsewhere: &'a BTreeSet<Gk>,
+    /// Workloads that autoscalers of the scope's other apps scale.
+    pub scaled_elsewhere: &'a BTreeSet<ObjectKey>,
     /// HMAC key for digests that cover a Secret.
     pub secret_key: &'a [u8],
     /// Answers to [`questions`](super::question::questions) so far.
