@@ -7,11 +7,13 @@
 //! Guarantees
 //! - Components whose kinds have not changed since their last run, and whose time has not come, are not run.
 //! - A write that the API server refused is held back, longer each time; it never loops.
+//! - What a controller makes again and again, because something takes it away at once, it makes at a bounded rate.
 //! - `settle` ends: after [`MOST_ROUNDS`] it asks to be called again shortly.
 
 use super::controllers::index::{Index, Kinds};
 use super::controllers::kind::Kind;
 use super::controllers::meta::after_millis;
+use super::controllers::pace::Pace;
 use super::controllers::refusal::Refusals;
 use super::controllers::{self, kind};
 use super::kubelet::{self, Memory, Nodes};
@@ -80,7 +82,10 @@ static COMPONENTS: &[Component] = &[
     },
     Component { reads: Some(&[&kind::CRON_JOB, &kind::JOB]), run: |_, index| controllers::cronjob::run(index) },
     Component { reads: Some(&[&kind::JOB, &kind::POD]), run: |_, index| controllers::job::run(index) },
-    Component { reads: Some(&[&kind::NODE, &kind::POD]), run: |_, index| controllers::node::run(index) },
+    Component {
+        reads: Some(&[&kind::NODE, &kind::POD]),
+        run: |control, index| controllers::node::run(index, &mut control.missing),
+    },
     Component {
         reads: Some(&[&kind::PERSISTENT_VOLUME_CLAIM, &kind::PERSISTENT_VOLUME, &kind::STORAGE_CLASS, &kind::POD]),
         run: |_, index| controllers::volume::run(index),
@@ -133,7 +138,9 @@ struct Seen {
 pub struct Control {
     options: Options,
     memory: Memory,
+    missing: controllers::node::Missing,
     refusals: Refusals,
+    pace: Pace,
     seen: Vec<Seen>,
     kept: Kinds,
 }
@@ -144,6 +151,8 @@ impl Control {
         Self {
             options,
             memory: Memory::default(),
+            missing: controllers::node::Missing::default(),
+            pace: Pace::default(),
             refusals: Refusals::default(),
             kept: Kinds::default(),
             seen: vec![Seen::default(); COMPONENTS.len()],
@@ -183,12 +192,16 @@ impl Control {
         let mut step = (component.run)(self, &index);
         self.kept = index.into_kept();
         let mut held: Option<Timestamp> = None;
-        step.writes.retain(|(actor, write)| match refusals.held_until(actor, write, now) {
-            Some(until) => {
-                held = Some(held.map_or(until, |other| other.min(until)));
-                false
+        let pace = &mut self.pace;
+        pace.begin(now);
+        step.writes.retain(|(actor, write)| {
+            match refusals.held_until(actor, write, now).or_else(|| pace.held_until(write, now)) {
+                Some(until) => {
+                    held = Some(held.map_or(until, |other| other.min(until)));
+                    false
+                }
+                None => true,
             }
-            None => true,
         });
         if let Some(until) = held {
             step.wake(until);

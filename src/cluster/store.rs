@@ -5,6 +5,7 @@
 //! Invariants
 //! - Each write takes the next resourceVersion and logs exactly one event: the log is contiguous.
 //! - What is older than the log is answered with 410, never with a gap.
+//! - The log is bounded twice: by events, and by the memory that their objects take.
 
 use crate::object::Gk;
 use serde_json::Value;
@@ -13,6 +14,9 @@ use std::sync::Arc;
 
 /// Events that the log keeps.
 const LOG_LENGTH: usize = 20_000;
+
+/// Bytes that the objects of the log may take, roughly. A pod takes about 20 KB.
+const LOG_BYTES: usize = 96 << 20;
 
 /// What an event says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +46,8 @@ pub struct Event {
     pub object: Arc<Value>,
     /// The object before.
     pub before: Option<Arc<Value>>,
+    /// Memory of `object`; that of `before` is the event's before.
+    bytes: usize,
 }
 
 type Names = BTreeMap<Arc<str>, Arc<Value>>;
@@ -59,13 +65,15 @@ struct Table {
 pub struct Store {
     tables: HashMap<Gk, Table>,
     log: VecDeque<Event>,
+    log_bytes: usize,
+    most_bytes: usize,
     version: u64,
 }
 
 impl Default for Store {
     fn default() -> Self {
         // Zero means "any version" in requests, so that no object may have it.
-        Self { tables: HashMap::new(), log: VecDeque::new(), version: 1 }
+        Self { tables: HashMap::new(), log: VecDeque::new(), log_bytes: 0, most_bytes: LOG_BYTES, version: 1 }
     }
 }
 
@@ -191,6 +199,7 @@ impl Store {
             namespace: ns_key,
             name: name_key,
             kind: if before.is_some() { EventKind::Modified } else { EventKind::Added },
+            bytes: memory(&object),
             object: Arc::clone(&object),
             before,
         };
@@ -220,6 +229,7 @@ impl Store {
             namespace: ns_key,
             name: name_key,
             kind: EventKind::Deleted,
+            bytes: memory(&object),
             object: Arc::clone(&object),
             before: Some(before),
         };
@@ -228,15 +238,29 @@ impl Store {
     }
 
     fn append(&mut self, event: Event) {
+        self.log_bytes += event.bytes;
         self.log.push_back(event);
-        if self.log.len() > LOG_LENGTH {
-            self.log.pop_front();
+        while self.log.len() > LOG_LENGTH || (self.log_bytes > self.most_bytes && self.log.len() > 1) {
+            let oldest = self.log.pop_front();
+            self.log_bytes -= oldest.map_or(0, |event| event.bytes);
         }
     }
 
     /// Forgets all events: what an API server does when its watch cache is restarted.
     pub fn compact(&mut self) {
         self.log.clear();
+        self.log_bytes = 0;
+    }
+}
+
+/// The heap that a value takes, roughly: an entry of a map also has its hash, its key and its place in the index.
+fn memory(value: &Value) -> usize {
+    const VALUE: usize = size_of::<Value>();
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(|item| VALUE + memory(item)).sum(),
+        Value::Object(map) => map.iter().map(|(key, item)| VALUE + 64 + key.len() + memory(item)).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
     }
 }
 
@@ -275,5 +299,20 @@ mod tests {
         store.compact();
         assert!(store.events_after(past).is_err());
         assert_eq!(store.events_after(store.version()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn the_log_takes_no_more_memory_than_it_may() {
+        let gk = Gk::new("", "ConfigMap");
+        let mut store = Store { most_bytes: 1 << 20, ..Store::default() };
+        for i in 0..200 {
+            store.put(&gk, "x", "a", json!({"metadata": {"name": "a"}, "data": {"k": "v".repeat(20_000), "i": i}}));
+        }
+        assert!(store.log.len() < 60, "{}", store.log.len());
+        assert_eq!(store.log_bytes, store.log.iter().map(|event| event.bytes).sum::<usize>());
+        assert!(store.events_after(1).is_err());
+        // One object above the bound is still told of.
+        store.put(&gk, "x", "a", json!({"metadata": {"name": "a"}, "data": "v".repeat(2 << 20)}));
+        assert_eq!(store.events_after(store.version() - 1).unwrap().count(), 1);
     }
 }

@@ -37,14 +37,30 @@ struct Settled {
     until: Option<Timestamp>,
 }
 
-/// More than so many settled objects are forgotten all together: most of them are gone.
-const MOST_SETTLED: usize = 20_000;
+/// Below so many settled objects nobody looks for those that are gone.
+const FEW_SETTLED: usize = 1000;
 
 /// What is kept between steps. Empty is always right, only slower.
 #[derive(Default)]
 pub struct Kinds {
     kinds: RefCell<HashMap<Gk, Kept>>,
     settled: RefCell<HashMap<(&'static str, String), Settled>>,
+    /// How many settled objects there may be before those that are gone are looked for.
+    tidy_above: usize,
+}
+
+impl Kinds {
+    /// Forgets settled objects that nobody else holds: they are gone, or have changed.
+    fn tidy(&mut self) {
+        let settled = self.settled.get_mut();
+        if settled.len() <= self.tidy_above.max(FEW_SETTLED) {
+            return;
+        }
+        // Kinds keep lists of their own until they are asked again.
+        self.kinds.get_mut().clear();
+        settled.retain(|_, entry| entry.inputs.first().is_some_and(|subject| Arc::strong_count(subject) > 1));
+        self.tidy_above = settled.len() * 2;
+    }
 }
 
 /// A view with the time, and the lists that several controllers want.
@@ -67,9 +83,7 @@ impl<'a> Index<'a> {
     /// The same with what earlier steps over the same store left. Kinds that the view does not count are read again.
     pub fn with(view: &'a dyn View, refusals: &'a Refusals, now: Timestamp, mut kept: Kinds) -> Self {
         kept.kinds.get_mut().retain(|_, kind| kind.version.is_some());
-        if kept.settled.get_mut().len() > MOST_SETTLED {
-            kept.settled.get_mut().clear();
-        }
+        kept.tidy();
         Self { now, view, refusals, kept }
     }
 

@@ -17,6 +17,7 @@ pub mod kind;
 pub mod meta;
 pub mod namespace;
 pub mod node;
+pub mod pace;
 pub mod patch;
 pub mod pods;
 pub mod quota;

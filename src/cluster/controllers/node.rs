@@ -2,15 +2,23 @@
 //! taint, and the end of pods whose node is gone.
 //! Source: pkg/controller/nodelifecycle, pkg/controller/tainteviction, pkg/controller/podgc.
 
-use super::condition::Conditions;
+use super::condition::{Condition, Conditions};
 use super::index::Index;
 use super::kind::{NODE, POD};
 use super::meta::{after, int, is_deleting, items, name, namespace, stamp, text, time, uid};
 use super::{patch, pods};
 use crate::cluster::scheduler::filter::tolerates;
 use crate::cluster::view::{CONTROLLER_MANAGER, Step, Write};
+use jiff::Timestamp;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// Seconds between a node's absence and the end of its pods (`quarantineTime` of podgc): it may come back.
+const QUARANTINE: i64 = 40;
+
+/// Since when nodes that pods are bound to have been missing, by name.
+pub type Missing = BTreeMap<String, Timestamp>;
 
 /// Taints that follow from a node's state, and whether they hold: (key, effect).
 const OURS: [(&str, &str); 4] = [
@@ -21,18 +29,28 @@ const OURS: [(&str, &str); 4] = [
 ];
 
 /// One step for every node and the pods on it.
-pub fn run(index: &Index<'_>) -> Step {
+pub fn run(index: &Index<'_>, missing: &mut Missing) -> Step {
     let mut step = Step::default();
     let nodes = index.all(&NODE);
     for node in nodes.iter() {
         taint(index, node, &mut step);
         evict(index, node, &mut step);
     }
-    for (node, pods) in index.pods_by_node().iter() {
-        if !node.is_empty() && !nodes.iter().any(|known| name(known) == node) {
-            for pod in pods {
-                collect(pod, &mut step);
-            }
+    let bound = index.pods_by_node();
+    missing.retain(|node, _| bound.contains_key(node) && !nodes.iter().any(|known| name(known) == node));
+    for (node, pods) in bound.iter().filter(|(node, _)| !node.is_empty()) {
+        if nodes.iter().any(|known| name(known) == node) {
+            continue;
+        }
+        let end = after(*missing.entry(node.clone()).or_insert(index.now), QUARANTINE);
+        if end > index.now {
+            step.wake(end);
+            continue;
+        }
+        // What is bound to it after this waits anew.
+        missing.remove(node);
+        for pod in pods {
+            collect(index, pod, &mut step);
         }
     }
     step
@@ -83,12 +101,12 @@ fn evict(index: &Index<'_>, node: &Value, step: &mut Step) {
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Stay {
-    Until(jiff::Timestamp),
+    Until(Timestamp),
     Forever,
 }
 
 fn stays_until(pod: &Value, taint: &Value) -> Stay {
-    let now_gone = Stay::Until(jiff::Timestamp::MIN);
+    let now_gone = Stay::Until(Timestamp::MIN);
     if !tolerates(&pod["spec"], taint) {
         return now_gone;
     }
@@ -104,14 +122,18 @@ fn stays_until(pod: &Value, taint: &Value) -> Stay {
     }
 }
 
-/// A pod whose node is gone has no kubelet to end it.
-fn collect(pod: &Arc<Value>, step: &mut Step) {
+/// A pod whose node is gone has no kubelet to end it (`gcOrphaned`).
+fn collect(index: &Index<'_>, pod: &Arc<Value>, step: &mut Step) {
     let done = is_deleting(pod) && int(&pod["metadata"]["deletionGracePeriodSeconds"]) == 0;
     if done {
         return;
     }
-    if !pods::is_finished(pod) && !items(&pod["metadata"]["finalizers"]).is_empty() {
-        let body = json!({"status": {"phase": "Failed"}});
+    if !pods::is_finished(pod) {
+        let mut conditions = Conditions::of(pod);
+        let message = "PodGC: node no longer exists";
+        let why = Condition { kind: "DisruptionTarget", status: "True", reason: "DeletionByPodGC", message };
+        conditions.set(&why, index.now, &[]);
+        let body = json!({"status": {"phase": "Failed", "conditions": conditions.into_value()}});
         step.push(CONTROLLER_MANAGER, patch::patch(&POD, pod, body, Some("status")));
     }
     step.push(
@@ -158,9 +180,24 @@ mod tests {
         cluster.run(3000);
         cluster.delete(&NODE, "node-1", "Background");
         cluster.patch(&NODE, "node-2", json!({"spec": {"taints": [{"key": "x", "effect": "NoExecute"}]}}));
+        cluster.run(39_000);
+        assert_eq!((placed(&cluster, "node-1"), placed(&cluster, "node-2"), placed(&cluster, "node-3")), (2, 0, 4));
         cluster.run(5000);
         assert_eq!((placed(&cluster, "node-1"), placed(&cluster, "node-2"), placed(&cluster, "node-3")), (0, 0, 6));
         assert_eq!(cluster.get(&DEPLOYMENT, "web").unwrap()["status"]["readyReplicas"], 6);
+    }
+
+    #[test]
+    fn pods_for_a_node_that_does_not_exist_are_made_anew_once_per_quarantine() {
+        let mut cluster = Simulation::new();
+        let mut web = deployment(3, &json!(1), &json!(0));
+        web["spec"]["template"]["spec"]["nodeName"] = json!("nowhere");
+        cluster.create(web);
+        cluster.run(600_000);
+        let made =
+            |(_, write): &&(&'static str, Write)| matches!(write, Write::Create { object } if object["kind"] == "Pod");
+        assert_eq!(cluster.objects.log.borrow().iter().filter(made).count(), 3 * 16);
+        assert_eq!(cluster.list(&POD).len(), 3);
     }
 
     #[test]
