@@ -6,6 +6,7 @@ use super::output::print_text;
 use super::setup::one;
 use crate::cluster::{ClusterOptions, EmbeddedCluster};
 use crate::object::Problem;
+use crate::object::quantity::Quantity;
 use std::path::{Path, PathBuf};
 
 /// Runs it until SIGINT or SIGTERM.
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// When the port is taken, a size is no quantity, or the kubeconfig cannot be written.
 pub async fn run(args: &ClusterCommand) -> Result<Exit, Vec<Problem>> {
+    check(args)?;
     let options = ClusterOptions {
         nodes: args.nodes,
         cpu: args.cpu.clone(),
@@ -37,6 +39,19 @@ pub async fn run(args: &ClusterCommand) -> Result<Exit, Vec<Problem>> {
         let _ = std::fs::remove_file(&file);
     }
     Ok(Exit::Done)
+}
+
+/// What a node has must be a quantity, and more than nothing.
+fn check(args: &ClusterCommand) -> Result<(), Vec<Problem>> {
+    let wrong = [("--cpu", &args.cpu, "4 or 500m"), ("--memory", &args.memory, "8Gi or 512Mi")]
+        .into_iter()
+        .filter(|(_, text, _)| Quantity::parse(text).is_none_or(|quantity| quantity.milli <= 0))
+        .map(|(flag, text, examples)| {
+            Problem::new("InvalidQuantity", format!("{flag} {text:?} is no quantity above zero"))
+                .hint(format!("write it as Kubernetes does: {examples}"))
+        });
+    let problems: Vec<Problem> = wrong.collect();
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
 /// Writes the kubeconfig, readable by this user only; without a name, to a temporary file.
@@ -65,6 +80,33 @@ pub fn write_kubeconfig(cluster: &EmbeddedCluster, file: Option<&Path>) -> Resul
         Err(error) => {
             Err(Problem::new("KubeconfigUnwritable", format!("{} cannot be written: {error}", file.display()))
                 .hint("name another file with --write-kubeconfig"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_quantities() {
+        let command = |cpu: &str, memory: &str| ClusterCommand {
+            nodes: 1,
+            cpu: cpu.into(),
+            memory: memory.into(),
+            port: 0,
+            write_kubeconfig: None,
+        };
+        assert!(check(&command("500m", "8Gi")).is_ok());
+        for (cpu, memory, said) in [
+            ("x", "8Gi", "--cpu \"x\" is no quantity above zero"),
+            ("4", "8 GB", "--memory \"8 GB\" is no quantity above zero"),
+            ("0", "8Gi", "--cpu"),
+            ("4", "-1Gi", "--memory"),
+            ("", "8Gi", "--cpu"),
+        ] {
+            let problems = check(&command(cpu, memory)).unwrap_err();
+            assert!(problems.len() == 1 && problems[0].message.contains(said), "{problems:?}");
         }
     }
 }
