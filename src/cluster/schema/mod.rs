@@ -2,6 +2,7 @@
 
 pub mod decode;
 pub mod openapi;
+pub mod openapi_protobuf;
 pub mod protobuf;
 pub mod quantity;
 pub mod types;

@@ -4,6 +4,7 @@
 //! kubectl asks them which parameters a PATCH takes (`fieldValidation`), and how lists merge for client-side apply
 //! (k8s.io/cli-runtime/pkg/resource/query_param_verifier_v3.go, apimachinery/pkg/util/strategicpatch/meta.go).
 
+use super::openapi_protobuf;
 use super::types::{Atom, Field, ListKind, Scalar, TypeId, Types};
 use crate::cluster::kinds::{Kind, Version};
 use crate::cluster::request::{ApiRequest, ApiResponse};
@@ -298,13 +299,18 @@ pub fn v3(server: &ApiServer, path: &[&str]) -> Result<Value, Status> {
     Ok(json!({"openapi": "3.0.0", "info": info(), "paths": paths, "components": {"schemas": schemas}}))
 }
 
-/// `/openapi/v2`, in JSON only.
+/// `/openapi/v2`: whole in JSON, in protobuf as far as kubectl reads it.
 pub fn v2(server: &ApiServer, request: &ApiRequest) -> Result<ApiResponse, Status> {
     let json = request.accept.is_empty()
         || request
             .accept
             .split(',')
             .any(|a| matches!(a.split(';').next().unwrap_or_default().trim(), "application/json" | "*/*"));
+    if !json && request.accept.split(',').any(|a| openapi_protobuf::MEDIA_TYPES.contains(&a.trim())) {
+        let mut response = ApiResponse::json(200, &Value::Null);
+        (response.content_type, response.body) = (openapi_protobuf::MEDIA_TYPES[1], openapi_protobuf::document(server));
+        return Ok(response);
+    }
     if !json {
         let message = "only the following media types are accepted: application/json";
         return Err(Status::new(406, "NotAcceptable", message));
