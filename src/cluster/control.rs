@@ -113,6 +113,10 @@ static COMPONENTS: &[Component] = &[
         ]),
         run: |_, index| controllers::disruption::run(index),
     },
+    Component {
+        reads: Some(&[&kind::API_SERVICE, &kind::SERVICE, &kind::ENDPOINT_SLICE]),
+        run: |_, index| controllers::apiservice::run(index),
+    },
     // Any kind can be scaled, and counted.
     Component { reads: None, run: |_, index| controllers::autoscaler::run(index) },
     Component { reads: None, run: |_, index| controllers::quota::run(index) },

@@ -41,6 +41,7 @@ kinds! {
     STATEFUL_SET = "apps" "v1" "StatefulSet";
     DAEMON_SET = "apps" "v1" "DaemonSet";
     CONTROLLER_REVISION = "apps" "v1" "ControllerRevision";
+    API_SERVICE = "apiregistration.k8s.io" "v1" "APIService";
     JOB = "batch" "v1" "Job";
     CRON_JOB = "batch" "v1" "CronJob";
     ENDPOINT_SLICE = "discovery.k8s.io" "v1" "EndpointSlice";

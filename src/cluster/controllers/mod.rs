@@ -1,5 +1,6 @@
 //! The controllers of the embedded cluster, one file each: what kube-controller-manager does, as pure functions.
 
+pub mod apiservice;
 pub mod autoscaler;
 pub mod claim;
 pub mod condition;
