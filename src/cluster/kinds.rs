@@ -150,6 +150,7 @@ const TABLE: &str = "
 - v1 PersistentVolume persistentvolumes pv C - status -
 - v1 Pod pods po N all binding,eviction,log,status g
 - v1 PodTemplate podtemplates - N - - g
+- v1 ReplicationController replicationcontrollers rc N all scale,status g
 - v1 ResourceQuota resourcequotas quota N - status -
 - v1 Secret secrets - N - - -
 - v1 ServiceAccount serviceaccounts sa N - - -

@@ -108,7 +108,7 @@ fn workload_cells(gk: &Gk, o: &Value, now: Timestamp) -> Option<Vec<Value>> {
                 selector(o, "/spec/selector"),
             ]
         }
-        ("apps", "ReplicaSet") => {
+        ("apps", "ReplicaSet") | ("", "ReplicationController") => {
             let (names, images) = containers(o, template);
             vec![
                 name(),

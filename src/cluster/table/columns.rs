@@ -11,6 +11,7 @@ const TABLE: &str = "
 /PersistentVolume: Name, Capacity, Access Modes, Reclaim Policy, Status, Claim, StorageClass, VolumeAttributesClass, Reason, Age, VolumeMode!
 /Pod: Name, Ready, Status, Restarts, Age, IP!, Node!, Nominated Node!, Readiness Gates!
 /PodTemplate: Name, Containers, Images, Pod Labels
+/ReplicationController: Name, Desired:integer, Current:integer, Ready:integer, Age, Containers!, Images!, Selector!
 /ResourceQuota: Name, Request, Limit, Age
 /Secret: Name, Type, Data, Age
 /ServiceAccount: Name, Age
