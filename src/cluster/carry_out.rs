@@ -6,7 +6,7 @@ use super::request::{FieldValidation, WriteOptions};
 use super::server::ApiServer;
 use super::status::Status;
 use super::subresource;
-use super::view::{Refusal, View, Write};
+use super::view::{API_SERVER, CONTROLLER_MANAGER, KUBELET, Refusal, SCHEDULER, View, Write};
 use crate::object::Gk;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -15,7 +15,10 @@ use std::sync::Arc;
 impl ApiServer {
     /// Carries out what a controller asked for, under its field manager.
     pub fn carry_out(&mut self, write: &Write, actor: &str, now: Timestamp) -> Result<(), Refusal> {
-        self.carried_out(write, actor, now).map_err(|status| Refusal {
+        let before = self.acting.replace(component(actor));
+        let outcome = self.carried_out(write, actor, now);
+        self.acting = before;
+        outcome.map_err(|status| Refusal {
             code: status.code,
             reason: status.reason.to_owned(),
             message: status.message,
@@ -95,6 +98,12 @@ impl ApiServer {
             options,
         })
     }
+}
+
+/// A component by its field manager.
+fn component(actor: &str) -> &'static str {
+    let known = [CONTROLLER_MANAGER, SCHEDULER, KUBELET];
+    known.into_iter().find(|component| *component == actor).unwrap_or(API_SERVER)
 }
 
 impl View for ApiServer {

@@ -14,6 +14,9 @@ use jiff::Timestamp;
 use serde_json::Value;
 use std::sync::Arc;
 
+/// Namespaces that stay (`NamespaceLifecycle`).
+const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
+
 impl ApiServer {
     /// DELETE. The flag says whether the object is gone.
     pub(super) fn delete(
@@ -26,6 +29,10 @@ impl ApiServer {
         let Some(live) = self.live(aim, name) else { return Err(aim.not_found(name)) };
         self.notes.extend(warn::delete(&kind, options.propagation.as_deref()));
         check_preconditions(&kind, name, &live, options)?;
+        if kind.is("", "Namespace") && IMMORTAL.contains(&name) {
+            return Err(Status::forbidden(&kind.plural, &kind.gk.group, name, "this namespace may not be deleted"));
+        }
+        self.review(aim, "DELETE", None, Some(&live))?;
         let mut object = (*live).clone();
         let graceful = match grace(&kind, &object, options, aim.now) {
             Grace::Pending => return Ok((live, false)),

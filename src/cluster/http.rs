@@ -9,6 +9,7 @@ use super::read::{self, Watch};
 use super::request::{ApiRequest, ApiResponse, decode, parse_query};
 use super::server::{Answer, ApiServer, MAX_BODY};
 use super::status::Status;
+use ::http::HeaderMap;
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
@@ -94,6 +95,7 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
         content_type: header("content-type"),
         accept: header("accept"),
         user_agent: header("user-agent"),
+        impersonated: impersonated(&parts.headers),
         body: body.to_vec(),
     };
     match shared.with(|server| server.handle(&request, Timestamp::now())) {
@@ -105,6 +107,12 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
         }
         Answer::Watch(watch) => follow(shared, *watch),
     }
+}
+
+/// The headers by which a request asks to be answered as somebody else's.
+fn impersonated(headers: &HeaderMap) -> Vec<(String, String)> {
+    let asked = headers.iter().filter(|(name, _)| name.as_str().starts_with("impersonate-"));
+    asked.map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())).collect()
 }
 
 /// Compares in constant time for equal lengths: the token is the only secret here.

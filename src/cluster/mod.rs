@@ -27,6 +27,7 @@ pub mod http;
 pub mod kinds;
 pub mod kubelet;
 pub mod patch;
+pub mod policies;
 pub mod read;
 pub mod request;
 pub mod scheduler;

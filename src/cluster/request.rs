@@ -1,6 +1,6 @@
 //! Requests and answers, before and after HTTP: paths, query parameters, media types.
 //!
-//! In: method, path, query, three headers, body. Out: what is asked of which kind. Nothing here looks at objects.
+//! In: method, path, query, headers, body. Out: what is asked of which kind. Nothing here looks at objects.
 
 use super::status::Status;
 use serde_json::Value;
@@ -20,6 +20,8 @@ pub struct ApiRequest {
     pub accept: String,
     /// `User-Agent`, or empty.
     pub user_agent: String,
+    /// `Impersonate-User` and its like, each with its value.
+    pub impersonated: Vec<(String, String)>,
     /// Body.
     pub body: Vec<u8>,
 }

@@ -9,12 +9,14 @@ use super::convert;
 use super::discovery;
 use super::form::decoded;
 use super::kinds::{Kind, Kinds};
+use super::policies::Policies;
 use super::read::{self, Manner, Watch};
 use super::request::{ApiRequest, ApiResponse, FieldValidation, Target, WriteOptions, negotiate};
 use super::status::Status;
 use super::store::Store;
 use super::subresource;
 use super::view::Write;
+use crate::object::Gk;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -88,13 +90,23 @@ pub struct ApiServer {
     pub(super) random: Random,
     /// Warnings of the request under way.
     pub(super) notes: Vec<String>,
+    /// Policies in effect.
+    pub(super) policies: Policies,
+    /// The component that acts; `None` while the user's request is answered.
+    pub(super) acting: Option<&'static str>,
 }
 
 impl ApiServer {
     /// An empty cluster with the namespaces that every cluster has.
     pub fn new(seed: u64, now: Timestamp) -> Self {
-        let mut server =
-            Self { store: Store::default(), kinds: Kinds::builtin(), random: Random::new(seed), notes: Vec::new() };
+        let mut server = Self {
+            store: Store::default(),
+            kinds: Kinds::builtin(),
+            random: Random::new(seed),
+            notes: Vec::new(),
+            policies: Policies::default(),
+            acting: None,
+        };
         for name in ["default", "kube-node-lease", "kube-public", "kube-system"] {
             let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
             server.bootstrap(object, now);
@@ -149,7 +161,11 @@ impl ApiServer {
                 Answer::Response(response)
             }
             Ok(watch) => watch,
-            Err(status) => Answer::Response(status.into()),
+            Err(status) => {
+                let mut response = ApiResponse::from(status);
+                response.warnings.append(&mut self.notes);
+                Answer::Response(response)
+            }
         }
     }
 
@@ -163,6 +179,7 @@ impl ApiServer {
             let message = format!("Request entity too large: limit is {MAX_BODY}");
             return Err(Status::new(413, "RequestEntityTooLarge", message));
         }
+        subresource::refuse_impersonation(request)?;
         let path = request.path.trim_end_matches('/');
         if let Some(response) = discovery::answer(self, request, path)? {
             return Ok(Answer::Response(response));
@@ -175,6 +192,9 @@ impl ApiServer {
             // A group that is not served has no handler that could answer with a Status.
             let served = |k: &Arc<Kind>| k.gk.group == target.group && k.version(&target.version).is_some();
             if !self.kinds.iter().any(served) {
+                if self.aggregated(&target) {
+                    return Ok(Answer::Response(ApiResponse::text(503, "service unavailable\n")));
+                }
                 return Ok(Answer::Response(ApiResponse::text(404, "404 page not found\n")));
             }
             return Err(Status::no_such_path());
@@ -193,6 +213,13 @@ impl ApiServer {
             return Err(Status::no_such_path());
         }
         self.resource(request, &target, &kind, version, now)
+    }
+
+    /// True if an APIService says that somebody else serves the group: nobody answers for it here.
+    fn aggregated(&self, target: &Target) -> bool {
+        let name = format!("{}.{}", target.version, target.group);
+        let service = self.store.get(&Gk::new("apiregistration.k8s.io", "APIService"), "", &name);
+        service.is_some_and(|service| !service["spec"]["service"].is_null())
     }
 
     fn resource(

@@ -30,28 +30,59 @@ fn text<'v>(object: &'v Value, pointer: &str) -> &'v str {
     object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// A simulated pod writes no log: says so.
+/// A simulated pod writes no log: says so. What a real one's node would refuse, is refused.
 fn log(pod: &Value, request: &ApiRequest) -> Result<ApiResponse, Status> {
-    let containers = pod.pointer("/spec/containers").and_then(Value::as_array).cloned().unwrap_or_default();
-    let names: Vec<&str> = containers.iter().map(|c| text(c, "/name")).collect();
+    let containers = |list: &str| -> Vec<&str> {
+        let found = pod.pointer(&format!("/spec/{list}")).and_then(Value::as_array);
+        found.into_iter().flatten().map(|c| text(c, "/name")).collect()
+    };
+    let (names, first) = (containers("containers"), containers("initContainers"));
     let name = text(pod, "/metadata/name");
     let container = match (request.param("container"), names.as_slice()) {
-        (Some(wanted), _) if names.contains(&wanted) => wanted,
+        (Some(wanted), _) if names.contains(&wanted) || first.contains(&wanted) => wanted,
         (Some(wanted), _) => {
             return Err(Status::bad_request(format!("container {wanted} is not valid for pod {name}")));
         }
-        (None, [one]) => one,
+        (None, [one]) if first.is_empty() => one,
         (None, _) => {
-            return Err(Status::bad_request(format!(
-                "a container name must be specified for pod {name}, choose one of: [{}]",
-                names.join(" ")
-            )));
+            let mut message =
+                format!("a container name must be specified for pod {name}, choose one of: [{}]", names.join(" "));
+            if !first.is_empty() {
+                message += &format!(" or one of the init containers: [{}]", first.join(" "));
+            }
+            return Err(Status::bad_request(message));
         }
     };
+    // There is no node yet to ask (`LogLocation`).
     if text(pod, "/spec/nodeName").is_empty() {
-        return Err(Status::bad_request(format!("pod {name} does not have a host assigned")));
+        return Ok(ApiResponse::text(200, ""));
     }
+    unstarted(pod, name, container, request.flag("previous"))?;
     Ok(ApiResponse::text(200, &format!("container {container} of pod {name} is simulated and writes no log\n")))
+}
+
+/// What a container's node says when there is no log yet (`validateContainerLogStatus` of the kubelet).
+fn unstarted(pod: &Value, name: &str, container: &str, previous: bool) -> Result<(), Status> {
+    let refuse = |message: String| Err(Status::bad_request(message));
+    let lists = ["initContainerStatuses", "containerStatuses"];
+    let mut statuses = lists.iter().flat_map(|list| pod["status"][list].as_array().into_iter().flatten());
+    let Some(status) = statuses.find(|status| status["name"] == container) else {
+        return refuse(format!("container {container:?} in pod {name:?} is not available"));
+    };
+    let before = !status["lastState"]["terminated"].is_null();
+    if previous && !before {
+        return refuse(format!("previous terminated container {container:?} in pod {name:?} not found"));
+    }
+    let waiting = &status["state"]["waiting"];
+    if before || waiting.is_null() {
+        return Ok(());
+    }
+    let why = match waiting["reason"].as_str().unwrap_or_default() {
+        "ErrImagePull" => "image can't be pulled",
+        "ImagePullBackOff" => "trying and failing to pull image",
+        other => other,
+    };
+    refuse(format!("container {container:?} in pod {name:?} is waiting to start: {why}"))
 }
 
 /// JSON pointer of a `.spec.replicas` path.
@@ -76,7 +107,8 @@ fn paths(aim: &Aim) -> ScalePaths {
     }
 }
 
-fn scale(aim: &Aim, object: &Value) -> Result<Value, Status> {
+/// The Scale of an object.
+pub(super) fn scale(aim: &Aim, object: &Value) -> Result<Value, Status> {
     let paths = paths(aim);
     let selector = match (&paths.selector, object.pointer("/spec/selector")) {
         (Some(path), _) => object.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned(),
@@ -294,15 +326,46 @@ fn evict(server: &mut ApiServer, aim: &Aim, name: &str, body: &Value) -> Result<
     Ok(created())
 }
 
+/// There is nobody else here to be.
+pub fn refuse_impersonation(request: &ApiRequest) -> Result<(), Status> {
+    let Some((header, value)) = request.impersonated.first() else { return Ok(()) };
+    let user = request.impersonated.iter().find(|(header, _)| header == "impersonate-user");
+    let (resource, name) = match user {
+        Some((_, user)) => ("users", user),
+        None => (header.as_str(), value),
+    };
+    let why = format!(
+        "User \"{USER}\" cannot impersonate resource {resource:?} in API group \"\" at the cluster scope: \
+         the embedded cluster has one user, who may do everything"
+    );
+    Err(Status::forbidden(resource, "", name, &why))
+}
+
+/// The one user.
+pub const USER: &str = "driftless";
+
+/// The status of a review of what somebody may do: known of the one user only.
+fn access(spec: &Value) -> Result<Value, Status> {
+    let user = text(spec, "/user");
+    let groups = spec.pointer("/groups").and_then(Value::as_array);
+    if user == USER || groups.into_iter().flatten().any(|group| group == "system:masters") {
+        return Ok(json!({"allowed": true}));
+    }
+    let why =
+        format!("the embedded cluster has no authorizer that knows what {user:?} may do: its one user is {USER:?}");
+    Err(Status::forbidden("subjectaccessreviews", "authorization.k8s.io", "", &why))
+}
+
 /// Reviews: the one user of the cluster may do everything.
 pub fn review(target: &Target, request: &ApiRequest) -> Result<Option<ApiResponse>, Status> {
     let status = match (target.group.as_str(), target.version.as_str(), target.resource.as_str()) {
         ("authorization.k8s.io", "v1", "selfsubjectaccessreviews") => json!({"allowed": true}),
+        ("authorization.k8s.io", "v1", "subjectaccessreviews" | "localsubjectaccessreviews") => Value::Null,
         ("authorization.k8s.io", "v1", "selfsubjectrulesreviews") => json!({"incomplete": false,
             "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],
             "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}]}),
         ("authentication.k8s.io", "v1", "selfsubjectreviews") => {
-            json!({"userInfo": {"username": "driftless", "groups": ["system:masters", "system:authenticated"]}})
+            json!({"userInfo": {"username": USER, "groups": ["system:masters", "system:authenticated"]}})
         }
         _ => return Ok(None),
     };
@@ -313,6 +376,115 @@ pub fn review(target: &Target, request: &ApiRequest) -> Result<Option<ApiRespons
     if !object.is_object() {
         return Err(Status::bad_request("the body is no object"));
     }
-    object["status"] = status;
+    object["status"] = if status.is_null() { access(&object["spec"])? } else { status };
     Ok(Some(ApiResponse::json(201, &object)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::server::Answer;
+    use crate::cluster::view::{SCHEDULER, Write};
+    use jiff::Timestamp;
+
+    fn send(server: &mut ApiServer, request: &ApiRequest) -> (u16, Value, String) {
+        let Answer::Response(response) = server.handle(request, Timestamp::UNIX_EPOCH) else { panic!("a watch") };
+        (response.status, response.value(), String::from_utf8_lossy(&response.body).into_owned())
+    }
+
+    #[test]
+    fn nobody_else_can_be_asked_for() {
+        let mut server = ApiServer::new(1, Timestamp::UNIX_EPOCH);
+        let mut request = ApiRequest::new("GET", "/api/v1/pods", Vec::new());
+        request.impersonated =
+            vec![("impersonate-group".into(), "g".into()), ("impersonate-user".into(), "jane".into())];
+        let (code, status, _) = send(&mut server, &request);
+        let message = status["message"].as_str().unwrap();
+        assert!(
+            code == 403 && message.starts_with("users \"jane\" is forbidden: User \"driftless\" cannot"),
+            "{message}"
+        );
+        let mut review = |plural: &str, spec: Value| {
+            let body = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "Review", "spec": spec});
+            let path = format!("/apis/authorization.k8s.io/v1/{plural}");
+            let (code, answer, _) = send(&mut server, &ApiRequest::new("POST", &path, body.to_string().into_bytes()));
+            (code, answer["status"]["allowed"] == true)
+        };
+        assert_eq!(review("selfsubjectaccessreviews", json!({})), (201, true));
+        assert_eq!(review("subjectaccessreviews", json!({"user": "driftless"})), (201, true));
+        assert_eq!(review("subjectaccessreviews", json!({"user": "x", "groups": ["system:masters"]})), (201, true));
+        assert_eq!(review("subjectaccessreviews", json!({"user": "jane", "groups": ["g"]})), (403, false));
+        assert_eq!(review("namespaces/default/localsubjectaccessreviews", json!({"user": "jane"})), (403, false));
+    }
+
+    #[test]
+    fn namespaces_of_the_system_stay() {
+        let mut server = ApiServer::new(1, Timestamp::UNIX_EPOCH);
+        for name in ["default", "kube-system", "kube-public"] {
+            let (code, status, _) =
+                send(&mut server, &ApiRequest::new("DELETE", &format!("/api/v1/namespaces/{name}"), Vec::new()));
+            let message = format!("namespaces {name:?} is forbidden: this namespace may not be deleted");
+            assert_eq!((code, status["message"].as_str()), (403, Some(message.as_str())));
+        }
+        let other = ApiRequest::new("DELETE", "/api/v1/namespaces/kube-node-lease", Vec::new());
+        assert_eq!(send(&mut server, &other).0, 200);
+    }
+
+    #[test]
+    fn replication_controllers_are_none() {
+        let mut server = ApiServer::new(1, Timestamp::UNIX_EPOCH);
+        let path = "/api/v1/namespaces/default/replicationcontrollers";
+        let (code, list, _) = send(&mut server, &ApiRequest::new("GET", path, Vec::new()));
+        assert_eq!((code, &list["items"]), (200, &json!([])));
+        let body = json!({"apiVersion": "v1", "kind": "ReplicationController", "metadata": {"name": "x"},
+            "spec": {"selector": {"a": "b"}, "template": {"metadata": {"labels": {"a": "b"}},
+                "spec": {"containers": [{"name": "c", "image": "i"}]}}}});
+        let (code, status, _) = send(&mut server, &ApiRequest::new("POST", path, body.to_string().into_bytes()));
+        assert!(code == 403 && status["message"].as_str().unwrap().contains("use a Deployment"), "{status}");
+    }
+
+    #[test]
+    fn a_container_that_has_not_started_has_no_log() {
+        let mut server = ApiServer::new(1, Timestamp::UNIX_EPOCH);
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "default"},
+            "spec": {"containers": [{"name": "main", "image": "i"}], "initContainers": [{"name": "first", "image": "i"}]}});
+        let now = Timestamp::UNIX_EPOCH;
+        let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": "default"}});
+        server.carry_out(&Write::Create { object: account }, "kubectl", now).unwrap();
+        server.carry_out(&Write::Create { object: pod }, "kubectl", now).unwrap();
+        let log = |server: &mut ApiServer, query: &str| {
+            let path = format!("/api/v1/namespaces/default/pods/p/log{query}");
+            let (code, status, text) = send(server, &ApiRequest::new("GET", &path, Vec::new()));
+            (code, status["message"].as_str().map_or(text, str::to_owned))
+        };
+        let choose = "a container name must be specified for pod p, choose one of: [main] or one of the init containers: [first]";
+        assert_eq!(log(&mut server, ""), (400, choose.into()));
+        assert_eq!(log(&mut server, "?container=main"), (200, String::new()));
+        let bind = Write::Bind { namespace: "default".into(), pod: "p".into(), node: "n".into() };
+        server.carry_out(&bind, SCHEDULER, now).unwrap();
+        let unavailable = "container \"main\" in pod \"p\" is not available";
+        assert_eq!(log(&mut server, "?container=main"), (400, unavailable.into()));
+        for (state, last, previous, expected) in [
+            ("ContainerCreating", json!({}), "", Some("is waiting to start: ContainerCreating")),
+            ("ErrImagePull", json!({}), "", Some("is waiting to start: image can't be pulled")),
+            ("ImagePullBackOff", json!({}), "", Some("is waiting to start: trying and failing to pull image")),
+            ("CrashLoopBackOff", json!({"terminated": {"exitCode": 1}}), "", None),
+        ] {
+            let status = json!({"name": "main", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+                "state": {"waiting": {"reason": state}}, "lastState": last});
+            let write = Write::MergePatch {
+                gk: Gk::new("", "Pod"),
+                namespace: Some("default".into()),
+                name: "p".into(),
+                patch: json!({"status": {"containerStatuses": [status]}}),
+                subresource: Some("status".into()),
+            };
+            server.carry_out(&write, "kubelet", now).unwrap();
+            let (code, said) = log(&mut server, &format!("?container=main{previous}"));
+            match expected {
+                Some(why) => assert_eq!((code, said), (400, format!("container \"main\" in pod \"p\" {why}"))),
+                None => assert_eq!(code, 200, "{said}"),
+            }
+        }
+    }
 }

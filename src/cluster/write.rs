@@ -4,7 +4,7 @@
 //! k8s.io/apiserver/pkg/endpoints/handlers/{create,update,patch,delete}.go and pkg/registry/generic/registry/store.go:
 //! decode, default, field manager, mutating admission, strategy, validation, storage.
 
-use super::admission::{defaults, metadata, mutate, prepare, quota, service, validate, warn};
+use super::admission::{defaults, metadata, mutate, prepare, quota, service, unsupported, validate, warn};
 use super::aim::{Aim, KindVersions, Patch};
 use super::convert;
 use super::custom;
@@ -123,6 +123,8 @@ impl ApiServer {
         if !errors.is_empty() {
             return Err(aim.invalid(&name, &errors));
         }
+        unsupported::check(kind, &object)?;
+        self.review(aim, "CREATE", Some(&object), None)?;
         quota::check(kind, &object, &self.store)?;
         if let Some(existing) = self.store.get(aim.stored_as(), &aim.namespace, &name) {
             let mut status = Status::already_exists(&kind.plural, &kind.gk.group, &name);
@@ -329,6 +331,10 @@ impl ApiServer {
         if !errors.is_empty() {
             return Err(aim.invalid(name, &errors));
         }
+        if aim.subresource.is_empty() {
+            unsupported::check(kind, &object)?;
+        }
+        self.review(aim, "UPDATE", Some(&object), Some(live))?;
         if aim.options.dry_run {
             return Ok(Arc::new(object));
         }

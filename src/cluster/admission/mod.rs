@@ -10,6 +10,7 @@ pub mod pod;
 pub mod prepare;
 pub mod quota;
 pub mod service;
+pub mod unsupported;
 pub mod validate;
 pub mod warn;
 pub mod workload;
