@@ -91,7 +91,7 @@ static COMPONENTS: &[Component] = &[
         run: |_, index| controllers::volume::run(index),
     },
     Component {
-        reads: Some(&[&kind::POD, &kind::NODE, &kind::PERSISTENT_VOLUME_CLAIM, &kind::STORAGE_CLASS]),
+        reads: Some(&[&kind::POD, &kind::NODE, &kind::PERSISTENT_VOLUME_CLAIM, &kind::STORAGE_CLASS, &kind::NAMESPACE]),
         run: |_, index| scheduler::run(index),
     },
     Component { reads: Some(&[&kind::NODE, &kind::LEASE]), run: |control, index| control.options.nodes.run(index) },

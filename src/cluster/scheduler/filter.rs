@@ -19,6 +19,8 @@ pub struct Node {
     pub ports: Vec<(String, String, i64)>,
     /// How many pods of each controller it has, by uid.
     pub owners: Vec<String>,
+    /// The pods on it that have not ended.
+    pub pods: Vec<Arc<Value>>,
 }
 
 /// Why a node will not do.
@@ -31,11 +33,13 @@ pub struct Unfit {
 }
 
 impl Unfit {
-    fn never(reason: impl Into<String>) -> Self {
+    /// No pod taken away would help.
+    pub fn never(reason: impl Into<String>) -> Self {
         Self { reasons: vec![reason.into()], final_: true }
     }
 
-    fn now(reason: &str) -> Self {
+    /// With other pods on the node it might do.
+    pub fn now(reason: &str) -> Self {
         Self { reasons: vec![reason.to_owned()], final_: false }
     }
 }
@@ -44,7 +48,7 @@ impl Node {
     /// A node of which only the object matters.
     pub fn empty(object: Arc<Value>) -> Self {
         let (supply, used) = (Resources::default(), Resources::default());
-        Self { object, supply, used, ports: Vec::new(), owners: Vec::new() }
+        Self { object, supply, used, ports: Vec::new(), owners: Vec::new(), pods: Vec::new() }
     }
 
     /// True if the pod's node selector and required affinity allow this node.
@@ -114,7 +118,8 @@ impl Node {
     }
 
     /// Counts a pod as running here.
-    pub fn take(&mut self, pod: &Value, requests: &Resources) {
+    pub fn take(&mut self, pod: &Arc<Value>, requests: &Resources) {
+        self.pods.push(Arc::clone(pod));
         self.used = self.used.plus(requests);
         self.ports.extend(host_ports(&pod["spec"]));
         if let Some(owner) = super::super::controllers::meta::controller_uid(pod) {
@@ -167,6 +172,7 @@ mod tests {
             used: Resources::default(),
             ports: vec![("TCP".into(), "0.0.0.0".into(), 80)],
             owners: vec![],
+            pods: vec![],
         }
     }
 

@@ -2,6 +2,7 @@
 
 pub mod filter;
 pub mod place;
+mod topology;
 pub mod volumes;
 
 pub use place::run;

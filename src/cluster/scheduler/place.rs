@@ -11,6 +11,7 @@ use super::super::controllers::kind::{NODE, POD};
 use super::super::controllers::meta::{annotation, controller_uid, created, is_deleting, items, name, namespace, text};
 use super::super::controllers::{patch, pods};
 use super::filter::{Node, Unfit};
+use super::topology::Topology;
 use super::volumes::{self, Claims};
 use crate::cluster::view::{SCHEDULER, Step, Write};
 use crate::scheduling::{Resource, Resources, score};
@@ -62,6 +63,7 @@ fn nodes(index: &Index<'_>) -> Vec<Node> {
                 used: Resources::default(),
                 ports: Vec::new(),
                 owners: Vec::new(),
+                pods: Vec::new(),
             };
             let placed = by_node.get(name(object)).into_iter().flatten();
             for pod in placed.filter(|pod| !pods::is_finished(pod)) {
@@ -81,10 +83,11 @@ fn place(index: &Index<'_>, pod: &Arc<Value>, nodes: &mut [Node], step: &mut Ste
         Claims::WaitForNode(claims) => claims,
     };
     let requests = Resources::of_pod(&pod["spec"]);
+    let topology = Topology::of(index.view, pod, nodes);
     let mut refusals = Vec::new();
     let mut best: Option<(f64, usize, usize)> = None;
     for (at, node) in nodes.iter().enumerate() {
-        if let Some(unfit) = node.refuses(pod, &requests) {
+        if let Some(unfit) = node.refuses(pod, &requests).or_else(|| topology.refuses(node)) {
             refusals.push(unfit);
             continue;
         }
@@ -98,7 +101,8 @@ fn place(index: &Index<'_>, pod: &Arc<Value>, nodes: &mut [Node], step: &mut Ste
         }
     }
     let Some(node) = best.and_then(|(_, _, at)| nodes.get_mut(at)) else {
-        return reject(index, pod, &nowhere(nodes.len(), &refusals), step);
+        let eligible = preempts(pod, nodes);
+        return reject(index, pod, &nowhere(nodes.len(), &refusals, eligible), step);
     };
     node.take(pod, &requests);
     let node_name = name(&node.object).to_owned();
@@ -150,13 +154,21 @@ fn before_filters(total: usize, message: &str) -> String {
 }
 
 /// `FitError.Error()`: how many nodes each reason excludes, and whether taking pods away would help.
-fn nowhere(total: usize, refusals: &[Unfit]) -> String {
+fn nowhere(total: usize, refusals: &[Unfit], preempts: Preempts) -> String {
     if total == 0 {
         return "no nodes available to schedule pods".to_owned();
     }
     let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
     for reason in refusals.iter().flat_map(|unfit| &unfit.reasons) {
         *reasons.entry(reason).or_default() += 1;
+    }
+    let reasons = histogram(&reasons);
+    let head = format!("0/{total} nodes are available: {reasons}. {NO_CLAIMS}, preemption: ");
+    let helpful = refusals.iter().any(|unfit| !unfit.final_);
+    match preempts {
+        Preempts::Never => return head + "not eligible due to preemptionPolicy=Never.",
+        Preempts::Might if helpful => return head + "the embedded cluster's scheduler preempts no pods.",
+        Preempts::Might | Preempts::Nobody => {}
     }
     let mut preemption: BTreeMap<&str, usize> = BTreeMap::new();
     for unfit in refusals {
@@ -167,10 +179,28 @@ fn nowhere(total: usize, refusals: &[Unfit]) -> String {
         };
         *preemption.entry(words).or_default() += 1;
     }
-    let (reasons, preemption) = (histogram(&reasons), histogram(&preemption));
-    format!(
-        "0/{total} nodes are available: {reasons}. {NO_CLAIMS}, preemption: 0/{total} nodes are available: {preemption}."
-    )
+    let preemption = histogram(&preemption);
+    format!("{head}0/{total} nodes are available: {preemption}.")
+}
+
+/// Whom a real scheduler could take away for a pod.
+#[derive(Clone, Copy, PartialEq)]
+enum Preempts {
+    /// No pod has a lower priority.
+    Nobody,
+    /// Some have.
+    Might,
+    /// The pod says so.
+    Never,
+}
+
+fn preempts(pod: &Value, nodes: &[Node]) -> Preempts {
+    let priority = |pod: &Value| pod["spec"]["priority"].as_i64().unwrap_or(0);
+    if pod["spec"]["preemptionPolicy"] == "Never" {
+        return Preempts::Never;
+    }
+    let lower = nodes.iter().flat_map(|node| &node.pods).any(|other| priority(other) < priority(pod));
+    if lower { Preempts::Might } else { Preempts::Nobody }
 }
 
 fn histogram(reasons: &BTreeMap<&str, usize>) -> String {
@@ -197,16 +227,16 @@ mod tests {
     fn the_words_of_the_real_scheduler() {
         let cpu = || Unfit { reasons: vec!["Insufficient cpu".into()], final_: false };
         assert_eq!(
-            nowhere(3, &[cpu(), cpu(), cpu()]),
+            nowhere(3, &[cpu(), cpu(), cpu()], Preempts::Nobody),
             "0/3 nodes are available: 3 Insufficient cpu. no new claims to deallocate, preemption: 0/3 nodes are \
              available: 3 No preemption victims found for incoming pod."
         );
         let cordoned = Unfit { reasons: vec!["node(s) were unschedulable".into()], final_: true };
         assert_eq!(
-            nowhere(3, &[cpu(), cordoned, cpu()]),
+            nowhere(3, &[cpu(), cordoned, cpu()], Preempts::Nobody),
             "0/3 nodes are available: 1 node(s) were unschedulable, 2 Insufficient cpu. no new claims to deallocate, \
              preemption: 0/3 nodes are available: 1 Preemption is not helpful for scheduling, 2 No preemption victims found for incoming pod."
         );
-        assert_eq!(nowhere(0, &[]), "no nodes available to schedule pods");
+        assert_eq!(nowhere(0, &[], Preempts::Nobody), "no nodes available to schedule pods");
     }
 }
