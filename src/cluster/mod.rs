@@ -30,6 +30,7 @@ pub mod patch;
 pub mod policies;
 pub mod read;
 pub mod request;
+pub mod rules;
 pub mod scheduler;
 pub mod schema;
 pub mod selectors;

@@ -14,6 +14,7 @@ use super::form::{conform, conform_changed, metadata_of, set_text, settled, stor
 use super::kinds::Kind;
 use super::patch::{self, strategic::go_text};
 use super::request::FieldValidation;
+use super::rules;
 use super::schema::decode::time_text;
 use super::server::ApiServer;
 use super::status::{FieldError, Status};
@@ -119,11 +120,12 @@ impl ApiServer {
             defaults::apply(&kind.gk, &stored_version(kind).name, &mut object);
         }
         let mut errors = validate::create(kind, &object);
-        errors.extend(custom_errors(kind, &object));
+        custom_errors(kind, &object, None, &mut errors);
         if !errors.is_empty() {
             return Err(aim.invalid(&name, &errors));
         }
         unsupported::check(kind, &object)?;
+        self.notes.extend(unsupported::warnings(kind, &object, None));
         self.review(aim, "CREATE", Some(&object), None)?;
         quota::check(kind, &object, &self.store)?;
         if let Some(existing) = self.store.get(aim.stored_as(), &aim.namespace, &name) {
@@ -327,12 +329,13 @@ impl ApiServer {
         } else {
             metadata::update(kind, &object, live, &mut errors);
         }
-        errors.extend(custom_errors(kind, &object));
+        custom_errors(kind, &object, Some(live), &mut errors);
         if !errors.is_empty() {
             return Err(aim.invalid(name, &errors));
         }
         if aim.subresource.is_empty() {
             unsupported::check(kind, &object)?;
+            self.notes.extend(unsupported::warnings(kind, &object, Some(live)));
         }
         self.review(aim, "UPDATE", Some(&object), Some(live))?;
         if aim.options.dry_run {
@@ -372,8 +375,11 @@ pub(super) fn rejected_patch() -> Status {
     status
 }
 
-fn custom_errors(kind: &Kind, object: &Value) -> Vec<FieldError> {
-    kind.storage_version().schema.as_ref().map(|schema| custom::validate(object, schema)).unwrap_or_default()
+fn custom_errors(kind: &Kind, object: &Value, live: Option<&Value>, errors: &mut Vec<FieldError>) {
+    if let Some(schema) = &kind.storage_version().schema {
+        errors.extend(custom::validate(object, schema));
+        rules::validate(object, live, schema, errors);
+    }
 }
 
 /// What an update can never change (`BeforeUpdate`).

@@ -2,8 +2,8 @@
 //! answer wrong.
 
 use crate::cluster::kinds::Kind;
-use crate::cluster::policies;
 use crate::cluster::status::{FieldError, Status};
+use crate::cluster::{policies, rules};
 use serde_json::Value;
 
 /// Refuses an object whose effect this cluster does not have.
@@ -35,4 +35,14 @@ pub fn check(kind: &Kind, object: &Value) -> Result<(), Status> {
         }
         _ => Ok(()),
     }
+}
+
+/// What is accepted and not carried out, where that is news.
+pub fn warnings(kind: &Kind, object: &Value, before: Option<&Value>) -> Vec<String> {
+    if !kind.is("apiextensions.k8s.io", "CustomResourceDefinition")
+        || before.is_some_and(|b| b["spec"] == object["spec"])
+    {
+        return Vec::new();
+    }
+    rules::warnings(object)
 }
