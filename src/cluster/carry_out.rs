@@ -1,7 +1,7 @@
 //! The API server as controllers meet it: a view of all objects, and writes without HTTP. Pure.
 
 use super::aim::{Aim, DeleteOptions, Patch};
-use super::form::decoded;
+use super::form::{decoded, text};
 use super::request::{FieldValidation, WriteOptions};
 use super::server::ApiServer;
 use super::status::Status;
@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 impl ApiServer {
-    /// Carries out what a controller asked for, under its field manager.
-    pub fn carry_out(&mut self, write: &Write, actor: &str, now: Timestamp) -> Result<(), Refusal> {
+    /// Carries out what a controller asked for, under its field manager. Out: the name of what was created; else empty.
+    pub fn carry_out(&mut self, write: &Write, actor: &str, now: Timestamp) -> Result<String, Refusal> {
         let before = self.acting.replace(component(actor));
         let outcome = self.carried_out(write, actor, now);
         self.acting = before;
@@ -25,7 +25,7 @@ impl ApiServer {
         })
     }
 
-    fn carried_out(&mut self, write: &Write, actor: &str, now: Timestamp) -> Result<(), Status> {
+    fn carried_out(&mut self, write: &Write, actor: &str, now: Timestamp) -> Result<String, Status> {
         let options = WriteOptions {
             dry_run: false,
             manager: actor.to_owned(),
@@ -36,19 +36,19 @@ impl ApiServer {
             Write::Create { object } => {
                 let aim = self.aim_at(object, "", options, now)?;
                 let object = decoded(&aim, object, Vec::new(), &mut Vec::new())?;
-                self.create(&aim, object).map(|_| ())
+                self.create(&aim, object).map(|made| text(&made, "/metadata/name").to_owned())
             }
             Write::Update { object } | Write::UpdateStatus { object } => {
                 let subresource = if matches!(write, Write::UpdateStatus { .. }) { "status" } else { "" };
                 let aim = self.aim_at(object, subresource, options, now)?;
                 let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
                 let object = decoded(&aim, object, Vec::new(), &mut Vec::new())?;
-                self.update(&aim, &name, object).map(|_| ())
+                self.update(&aim, &name, object).map(|_| String::new())
             }
             Write::MergePatch { gk, namespace, name, patch, subresource } => {
                 let subresource = subresource.as_deref().unwrap_or_default();
                 let aim = self.aim_for(gk, namespace.as_deref(), subresource, options, now)?;
-                self.patch(&aim, name, &Patch::Merge(patch.clone()), &mut Vec::new()).map(|_| ())
+                self.patch(&aim, name, &Patch::Merge(patch.clone()), &mut Vec::new()).map(|_| String::new())
             }
             Write::Delete { gk, namespace, name, uid, propagation, grace_seconds } => {
                 let aim = self.aim_for(gk, namespace.as_deref(), "", options, now)?;
@@ -58,12 +58,12 @@ impl ApiServer {
                     uid: uid.clone(),
                     ..DeleteOptions::default()
                 };
-                self.delete(&aim, name, &options).map(|_| ())
+                self.delete(&aim, name, &options).map(|_| String::new())
             }
             Write::Bind { namespace, pod, node } => {
                 let aim = self.aim_for(&Gk::new("", "Pod"), Some(namespace), "binding", options, now)?;
                 let body = json!({"target": {"kind": "Node", "name": node}});
-                subresource::post(self, &aim, pod, &body).map(|_| ())
+                subresource::post(self, &aim, pod, &body).map(|_| String::new())
             }
         }
     }

@@ -14,11 +14,12 @@ use super::controllers::index::{Index, Kinds};
 use super::controllers::kind::Kind;
 use super::controllers::meta::after_millis;
 use super::controllers::pace::Pace;
+use super::controllers::recorder::Recorder;
 use super::controllers::refusal::Refusals;
 use super::controllers::{self, kind};
 use super::kubelet::{self, Memory, Nodes};
 use super::scheduler;
-use super::view::{API_SERVER, Refusal, Step, View, Write};
+use super::view::{API_SERVER, CONTROLLER_MANAGER, Refusal, Step, View, Write};
 use crate::object::Gk;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -45,11 +46,11 @@ impl Default for Options {
 
 /// A store that takes the components' writes.
 pub trait Store: View {
-    /// Carries out one write as the field manager `actor`.
+    /// Carries out one write as the field manager `actor`. Out: the name of what was created.
     ///
     /// # Errors
     /// What the API server would answer.
-    fn write(&self, actor: &'static str, write: &Write, now: Timestamp) -> Result<(), Refusal>;
+    fn write(&self, actor: &'static str, write: &Write, now: Timestamp) -> Result<String, Refusal>;
 }
 
 type Run = fn(&mut Control, &Index<'_>) -> Step;
@@ -145,6 +146,7 @@ pub struct Control {
     missing: controllers::node::Missing,
     refusals: Refusals,
     pace: Pace,
+    recorder: Recorder,
     seen: Vec<Seen>,
     kept: Kinds,
 }
@@ -157,6 +159,7 @@ impl Control {
             memory: Memory::default(),
             missing: controllers::node::Missing::default(),
             pace: Pace::default(),
+            recorder: Recorder::default(),
             refusals: Refusals::default(),
             kept: Kinds::default(),
             seen: vec![Seen::default(); COMPONENTS.len()],
@@ -250,7 +253,12 @@ impl Control {
                 }
                 for (actor, write) in &step.writes {
                     let outcome = store.write(actor, write, now);
-                    self.note(actor, write, outcome, now);
+                    let told = self.recorder.event(store, write, outcome.as_ref().map(String::as_str), now);
+                    if let Some(event) = told {
+                        // A namespace on its way out takes no Events; nobody waits for them.
+                        let _ = store.write(CONTROLLER_MANAGER, &event, now);
+                    }
+                    self.note(actor, write, outcome.map(|_| ()), now);
                 }
                 let refused = step.writes.iter().filter_map(|(a, w)| self.refusals.held_until(a, w, now)).min();
                 if let Some(seen) = self.seen.get_mut(at) {
@@ -333,7 +341,7 @@ mod tests {
     }
 
     impl Store for Refusing<'_> {
-        fn write(&self, actor: &'static str, write: &Write, now: Timestamp) -> Result<(), Refusal> {
+        fn write(&self, actor: &'static str, write: &Write, now: Timestamp) -> Result<String, Refusal> {
             if matches!(write, Write::Create { object } if object["kind"] == POD.kind) {
                 self.1.set(self.1.get() + 1);
                 return Err(Refusal { code: 403, reason: "Forbidden".into(), message: "no pods today".into() });

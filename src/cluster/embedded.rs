@@ -213,7 +213,7 @@ impl View for Held<'_> {
 }
 
 impl Store for Held<'_> {
-    fn write(&self, actor: &'static str, write: &Write, now: Timestamp) -> Result<(), Refusal> {
+    fn write(&self, actor: &'static str, write: &Write, now: Timestamp) -> Result<String, Refusal> {
         self.0.borrow_mut().carry_out(write, actor, now)
     }
 }

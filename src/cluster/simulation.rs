@@ -88,7 +88,7 @@ impl Objects {
         }
     }
 
-    fn create(&self, object: &Value, now: Timestamp) -> Result<(), Refusal> {
+    fn create(&self, object: &Value, now: Timestamp) -> Result<String, Refusal> {
         let mut object = object.clone();
         let number = self.next();
         if name(&object).is_empty() {
@@ -112,8 +112,9 @@ impl Objects {
         metadata["uid"] = json!(format!("uid-{number}"));
         metadata["creationTimestamp"] = json!(stamp(now));
         metadata["generation"] = json!(1);
+        let made = name(&object).to_owned();
         self.put(object);
-        Ok(())
+        Ok(made)
     }
 
     /// Replaces an object: a new generation where the spec has changed.
@@ -178,9 +179,10 @@ impl Objects {
 }
 
 impl Store for Objects {
-    fn write(&self, actor: &'static str, write: &Write, now: Timestamp) -> Result<(), Refusal> {
+    fn write(&self, actor: &'static str, write: &Write, now: Timestamp) -> Result<String, Refusal> {
+        let mut made = String::new();
         match write {
-            Write::Create { object } => self.create(object, now)?,
+            Write::Create { object } => made = self.create(object, now)?,
             Write::Update { object } | Write::UpdateStatus { object } => {
                 let old = self.find(&gk(object), namespace(object), name(object))?;
                 let status = matches!(write, Write::UpdateStatus { .. });
@@ -213,7 +215,7 @@ impl Store for Objects {
             let available = living.iter().filter(|pod| pods::is_ready(pod)).count() as i64;
             self.extremes.set(Some((fewest.min(available), most.max(living.len() as i64))));
         }
-        Ok(())
+        Ok(made)
     }
 }
 

@@ -1,5 +1,6 @@
 //! CronJobs: a Job at each time of a schedule. Source: pkg/controller/cronjob.
 
+use super::event::Event;
 use super::index::Index;
 use super::job;
 use super::kind::{CRON_JOB, JOB};
@@ -47,7 +48,7 @@ fn sync(index: &Index<'_>, cron: &Value, step: &mut Step) {
             }
         }
     }
-    write_status(cron, &jobs, &active, &scheduled, step);
+    write_status(cron, &jobs, &active, &scheduled, index.now, step);
 }
 
 /// The last time of the schedule that has come and was not served; asks to be woken for the next.
@@ -109,9 +110,32 @@ fn tidy(cron: &Value, jobs: &[Arc<Value>], step: &mut Step) {
     }
 }
 
-fn write_status(cron: &Value, jobs: &[Arc<Value>], active: &[&Arc<Value>], scheduled: &Value, step: &mut Step) {
+/// Jobs that the status still calls active and that have ended.
+fn tell_ended(cron: &Value, jobs: &[Arc<Value>], now: Timestamp, step: &mut Step) {
+    for job in jobs.iter().filter(|job| job::is_finished(job)) {
+        if !items(&cron["status"]["active"]).iter().any(|known| known["uid"] == uid(job)) {
+            continue;
+        }
+        let ended = |c: &&Value| matches!(text(&c["type"]), "Complete" | "Failed") && c["status"] == "True";
+        let condition = items(&job["status"]["conditions"]).iter().find(ended).map_or("", |c| text(&c["type"]));
+        let message = format!("Saw completed job: {}, condition: {condition}", name(job));
+        let (component, reason) = ("cronjob-controller", "SawCompletedJob");
+        let event = Event { component, host: "", warning: false, reason, message: &message, field_path: "" };
+        step.push(CONTROLLER_MANAGER, event.create(&CRON_JOB, cron, "", now));
+    }
+}
+
+fn write_status(
+    cron: &Value,
+    jobs: &[Arc<Value>],
+    active: &[&Arc<Value>],
+    scheduled: &Value,
+    now: Timestamp,
+    step: &mut Step,
+) {
     let succeeded = jobs.iter().filter_map(|job| job["status"]["completionTime"].as_str()).max();
     let known = cron["status"]["lastSuccessfulTime"].as_str();
+    tell_ended(cron, jobs, now, step);
     let references: Vec<Value> = active
         .iter()
         .map(|job| {

@@ -6,6 +6,7 @@
 //! policies.
 
 use super::condition::{Condition, Conditions};
+use super::event::Event;
 use super::index::Index;
 use super::kind::{JOB, POD};
 use super::meta::{
@@ -291,11 +292,13 @@ impl<'a> Sync<'a> {
             let condition =
                 Condition { kind: "Suspended", status: "True", reason: "JobSuspended", message: "Job suspended" };
             self.conditions.set(&condition, self.now, &["lastProbeTime"]);
+            self.tell(false, "Suspended", "Job suspended");
             self.start_time = Value::Null;
         } else if !self.is_suspended() && known && !self.conditions.is("Suspended", "False") {
             let condition =
                 Condition { kind: "Suspended", status: "False", reason: "JobResumed", message: "Job resumed" };
             self.conditions.set(&condition, self.now, &["lastProbeTime"]);
+            self.tell(false, "Resumed", "Job resumed");
             self.start_time = json!(stamp(self.now));
         }
     }
@@ -309,10 +312,17 @@ impl<'a> Sync<'a> {
         }
         if self.conditions.is("SuccessCriteriaMet", "True") {
             self.set("Complete", "CompletionsReached", "Reached expected number of succeeded pods");
+            self.tell(false, "Completed", "Job completed");
         } else if let Some(target) = self.conditions.get("FailureTarget").filter(|c| c["status"] == "True") {
             let (reason, message) = (text(&target["reason"]).to_owned(), text(&target["message"]).to_owned());
             self.set("Failed", &reason, &message);
+            self.tell(true, &reason, &message);
         }
+    }
+
+    fn tell(&mut self, warning: bool, reason: &str, message: &str) {
+        let event = Event { component: "job-controller", host: "", warning, reason, message, field_path: "" };
+        self.step.push(CONTROLLER_MANAGER, event.create(&JOB, self.job, &stamp(self.now), self.now));
     }
 
     fn write_status(&mut self, gone: &[String], created: usize) {

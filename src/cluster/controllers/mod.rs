@@ -22,6 +22,7 @@ pub mod pace;
 pub mod patch;
 pub mod pods;
 pub mod quota;
+pub mod recorder;
 pub mod refusal;
 pub mod replicaset;
 pub mod revision;
