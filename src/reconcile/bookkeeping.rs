@@ -5,8 +5,8 @@ use crate::apply::executor::{Carried, Keeper, Stop};
 use crate::apply::machine::StepState;
 use crate::apply::parents::{ParentError, Parents};
 use crate::engine::Engine;
-use crate::inventory::{HookRecord, Parent, StoredParent, SyncRecord};
-use crate::object::{Manifest, Problem};
+use crate::inventory::{HookRecord, Member, Parent, StoredParent, SyncRecord};
+use crate::object::{Manifest, ObjectKey, Problem};
 use crate::plan::hook::{HookObject, Phase};
 use crate::plan::{self, Planned};
 use jiff::Timestamp;
@@ -73,6 +73,13 @@ fn is_rollback(parent: &Parent, wanted: &Wanted<'_>) -> bool {
         .any(|sync| sync.healthy && sync.digest == wanted.rendered.digest && sync.revision == wanted.revision.as_str())
 }
 
+/// Takes a deleted object off the inventory. One without a recorded uid was announced and created by a process that was
+/// killed before it could record it: it was this one.
+fn forget_deleted(parent: &mut Parent, key: &ObjectKey, uid: &str) {
+    let gone = |m: &Member| m.object.key() == *key && m.uid.as_deref().is_none_or(|known| known == uid);
+    parent.members.retain(|member| !gone(member));
+}
+
 /// Takes in what the server answered: uids and digests of what was written, and what is gone.
 pub(super) fn take_in_results(
     parent: &mut Parent,
@@ -90,7 +97,7 @@ pub(super) fn take_in_results(
         match (&step.kind, &result.live) {
             (plan::StepKind::Delete { uid }, _) => {
                 parent.hooks.retain(|hook| hook.object.key() != object_key || hook.uid != *uid);
-                parent.members.retain(|m| m.object.key() != object_key || m.uid.as_deref() != Some(uid));
+                forget_deleted(parent, &object_key, uid);
             }
             (plan::StepKind::Apply { .. } | plan::StepKind::Replace { .. }, Some(live)) => {
                 if let Some(member) = parent.members.iter_mut().find(|m| m.object.key() == object_key) {
@@ -239,4 +246,31 @@ pub(super) fn note_finished(engine: &Engine, parent: &mut Parent) -> bool {
         }
     }
     news
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::Identity;
+    use crate::object::Gk;
+
+    #[test]
+    fn what_was_deleted_leaves_the_inventory_whether_or_not_its_uid_was_recorded() {
+        let text = String::new;
+        let identity = Identity { instance: text(), repository: text(), path_root: text(), app: text() };
+        let key = ObjectKey::new(&Gk::new("", "ConfigMap"), Some("a"), "x");
+        for (recorded, left) in [(None, 0), (Some("u1"), 0), (Some("u2"), 1)] {
+            let mut parent = Parent::new(identity.clone(), "a");
+            let uid = recorded.map(str::to_owned);
+            parent.members.push(Member {
+                object: key.with_version("v1"),
+                uid,
+                desired: None,
+                owned: None,
+                done: false,
+            });
+            forget_deleted(&mut parent, &key, "u1");
+            assert_eq!(parent.members.len(), left, "{recorded:?}");
+        }
+    }
 }

@@ -206,7 +206,7 @@ mod tests {
         cluster
     }
 
-    fn add(cluster: &mut Simulation, name: &str, app: &str, more: Value) {
+    fn add(cluster: &mut Simulation, name: &str, app: &str, more: &Value) {
         let mut spec = json!({"containers": [{"name": "main", "image": "web:1"}]});
         spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         cluster.create(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": app}}, "spec": spec}));
@@ -233,13 +233,13 @@ mod tests {
     fn anti_affinity_keeps_pods_apart_both_ways() {
         let mut cluster = zones();
         for name in ["a", "b", "c", "d"] {
-            add(&mut cluster, name, "web", term("podAntiAffinity", "kubernetes.io/hostname", "web"));
+            add(&mut cluster, name, "web", &term("podAntiAffinity", "kubernetes.io/hostname", "web"));
         }
         let mut nodes: Vec<String> = ["a", "b", "c"].iter().map(|name| ended(&cluster, name)).collect();
         nodes.sort();
         assert_eq!(nodes, ["node-1", "node-2", "node-3"]);
         assert_eq!(ended(&cluster, "d"), "0/3 nodes are available: 3 node(s) didn't match pod anti-affinity rules");
-        add(&mut cluster, "e", "web", json!({}));
+        add(&mut cluster, "e", "web", &json!({}));
         assert_eq!(
             ended(&cluster, "e"),
             "0/3 nodes are available: 3 node(s) didn't satisfy existing pods anti-affinity rules"
@@ -252,13 +252,13 @@ mod tests {
     #[test]
     fn affinity_wants_company_or_is_its_own() {
         let mut cluster = zones();
-        add(&mut cluster, "lonely", "x", term("podAffinity", "zone", "web"));
+        add(&mut cluster, "lonely", "x", &term("podAffinity", "zone", "web"));
         assert_eq!(ended(&cluster, "lonely"), "0/3 nodes are available: 3 node(s) didn't match pod affinity rules");
-        add(&mut cluster, "web", "web", json!({"nodeSelector": {"zone": "b"}}));
+        add(&mut cluster, "web", "web", &json!({"nodeSelector": {"zone": "b"}}));
         assert_eq!(ended(&cluster, "lonely"), "node-3");
-        add(&mut cluster, "own", "own", term("podAffinity", "zone", "own"));
+        add(&mut cluster, "own", "own", &term("podAffinity", "zone", "own"));
         assert!(ended(&cluster, "own").starts_with("node-"));
-        add(&mut cluster, "nowhere", "n", term("podAffinity", "rack", "n"));
+        add(&mut cluster, "nowhere", "n", &term("podAffinity", "rack", "n"));
         assert_eq!(ended(&cluster, "nowhere"), "0/3 nodes are available: 3 node(s) didn't match pod affinity rules");
     }
 
@@ -272,7 +272,7 @@ mod tests {
             json!({"topologySpreadConstraints": [constraint]})
         };
         for name in ["a", "b", "c", "d", "e", "f"] {
-            add(&mut cluster, name, "web", spread("zone", json!({})));
+            add(&mut cluster, name, "web", &spread("zone", json!({})));
         }
         let zone_b = ["a", "b", "c", "d", "e", "f"].iter().filter(|name| ended(&cluster, name) == "node-3").count();
         assert_eq!(zone_b, 3);
@@ -280,16 +280,16 @@ mod tests {
             spec["nodeSelector"] = json!({"zone": zone});
             spec
         };
-        add(&mut cluster, "g", "web", with(spread("zone", json!({"nodeAffinityPolicy": "Ignore"})), "b"));
+        add(&mut cluster, "g", "web", &with(spread("zone", json!({"nodeAffinityPolicy": "Ignore"})), "b"));
         assert_eq!(ended(&cluster, "g"), "node-3");
-        add(&mut cluster, "h", "web", with(spread("zone", json!({"nodeAffinityPolicy": "Ignore"})), "b"));
+        add(&mut cluster, "h", "web", &with(spread("zone", json!({"nodeAffinityPolicy": "Ignore"})), "b"));
         let uneven = "0/3 nodes are available: 1 node(s) didn't match pod topology spread constraints, 2 node(s) didn't match Pod's node affinity/selector";
         assert_eq!(ended(&cluster, "h"), uneven);
-        add(&mut cluster, "i", "web", spread("rack", json!({})));
+        add(&mut cluster, "i", "web", &spread("rack", json!({})));
         let missing =
             "0/3 nodes are available: 3 node(s) didn't match pod topology spread constraints (missing required label)";
         assert_eq!(ended(&cluster, "i"), missing);
-        add(&mut cluster, "j", "web", spread("zone", json!({"minDomains": 5})));
+        add(&mut cluster, "j", "web", &spread("zone", json!({"minDomains": 5})));
         assert_eq!(
             ended(&cluster, "j"),
             "0/3 nodes are available: 3 node(s) didn't match pod topology spread constraints"
@@ -301,11 +301,11 @@ mod tests {
         let mut cluster = zones();
         let cpu = |cpu: &str| json!({"containers": [{"name": "main", "image": "web:1", "resources": {"requests": {"cpu": cpu}}}]});
         for name in ["a", "b", "c"] {
-            add(&mut cluster, name, "web", cpu("3"));
+            add(&mut cluster, name, "web", &cpu("3"));
         }
         let mut high = cpu("2");
         high["priority"] = json!(1000);
-        add(&mut cluster, "high", "x", high.clone());
+        add(&mut cluster, "high", "x", &high);
         let said = |cluster: &Simulation, name: &str| {
             let pod = cluster.get(&POD, name).unwrap();
             text(&pods::condition(&pod, "PodScheduled").unwrap()["message"]).to_owned()
@@ -313,10 +313,10 @@ mod tests {
         let message = said(&cluster, "high");
         assert!(message.ends_with("preemption: the embedded cluster's scheduler preempts no pods."), "{message}");
         high["preemptionPolicy"] = json!("Never");
-        add(&mut cluster, "never", "x", high);
+        add(&mut cluster, "never", "x", &high);
         let message = said(&cluster, "never");
         assert!(message.ends_with("preemption: not eligible due to preemptionPolicy=Never."), "{message}");
-        add(&mut cluster, "low", "x", cpu("2"));
+        add(&mut cluster, "low", "x", &cpu("2"));
         let message = said(&cluster, "low");
         assert!(message.ends_with("3 No preemption victims found for incoming pod."), "{message}");
     }
