@@ -54,6 +54,77 @@ on_every_cluster! {
         }
         cluster.kubectl(&format!("delete validatingadmissionpolicybinding/{namespace} validatingadmissionpolicy/{namespace}"));
     }
+
+    fn the_scheduler_keeps_pods_apart_and_says_so(cluster) {
+        let namespace = cluster.namespace("apart");
+        let anti = "affinity: {podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: kubernetes.io/hostname, labelSelector: {matchLabels: {app: apart}}}]}}";
+        let near = "affinity: {podAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: kubernetes.io/hostname, labelSelector: {matchLabels: {app: nobody}}}]}}";
+        let spread = "topologySpreadConstraints: [{maxSkew: 1, topologyKey: rack, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {app: spread}}}]";
+        let pod = |name: &str, more: &str| {
+            format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: {namespace}, labels: {{app: apart}}}}\n\
+                     spec:\n  containers: [{{name: main, image: 'web:1'}}]\n  {more}\n---\n")
+        };
+        let first: String = ["a", "b", "c"].iter().map(|name| pod(name, anti)).collect();
+        cluster.kubectl_input("apply", &first);
+        let said = |name: &str| cluster.object(&namespace, &format!("pod/{name}"))["status"]["conditions"][0]["message"].to_string();
+        cluster.eventually("three pods", || {
+            ["a", "b", "c"].iter().all(|name| cluster.object(&namespace, &format!("pod/{name}"))["spec"]["nodeName"].is_string())
+        });
+        cluster.kubectl_input("apply", &[pod("d", anti), pod("e", ""), pod("f", near), pod("g", spread)].concat());
+        for (name, words) in [
+            ("d", "0/3 nodes are available: 3 node(s) didn't match pod anti-affinity rules. no new claims to deallocate, preemption: 0/3 nodes are available: 3 No preemption victims found for incoming pod."),
+            ("e", "0/3 nodes are available: 3 node(s) didn't satisfy existing pods anti-affinity rules."),
+            ("f", "0/3 nodes are available: 3 node(s) didn't match pod affinity rules. no new claims to deallocate, preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."),
+            ("g", "0/3 nodes are available: 3 node(s) didn't match pod topology spread constraints (missing required label)."),
+        ] {
+            cluster.eventually(name, || said(name).contains(words));
+        }
+        cluster.kubectl(&format!("delete namespace {namespace} --wait=false"));
+    }
+
+    fn controllers_tell_what_they_did(cluster) {
+        let namespace = cluster.namespace("events");
+        cluster.kubectl(&format!("-n {namespace} create quota q --hard=pods=1"));
+        cluster.kubectl(&format!("-n {namespace} create job task --image=task:1"));
+        let events = |about: &str| cluster.kubectl(&format!(
+            "-n {namespace} get events --field-selector involvedObject.name={about} -o jsonpath={{range.items[*]}}{{.source.component}}:{{.type}}:{{.reason}}:{{.message}}|{{end}}"
+        ));
+        cluster.eventually("the Job's pod", || events("task").contains("job-controller:Normal:SuccessfulCreate:Created pod: task-"));
+        cluster.kubectl(&format!("-n {namespace} create deployment web --image=web:1 --replicas=3"));
+        let set = || cluster.kubectl(&format!("-n {namespace} get replicasets -o jsonpath={{.items[*].metadata.name}}"));
+        cluster.eventually("a refusal", || {
+            let name = set();
+            !name.is_empty() && events(&name).contains("replicaset-controller:Warning:FailedCreate:Error creating: pods \"web-")
+        });
+        cluster.kubectl(&format!("delete namespace {namespace} --wait=false"));
+    }
+
+    fn rules_of_custom_resources_are_enforced(cluster) {
+        let namespace = cluster.namespace("rules");
+        let group = format!("{namespace}.example.com");
+        cluster.kubectl_input("apply", &format!(
+            "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{name: things.{group}}}\nspec:\n  \
+             group: {group}\n  scope: Namespaced\n  names: {{plural: things, singular: thing, kind: Thing}}\n  versions:\n  \
+             - name: v1\n    served: true\n    storage: true\n    schema:\n      openAPIV3Schema:\n        type: object\n        properties:\n          \
+             spec:\n            type: object\n            x-kubernetes-validations:\n            \
+             - {{rule: 'self.min <= self.max', message: min must not exceed max}}\n            \
+             - {{rule: 'self.max < 100'}}\n            \
+             properties:\n              min: {{type: integer}}\n              max: {{type: integer}}\n              \
+             name: {{type: string, maxLength: 9, x-kubernetes-validations: [{{rule: self == oldSelf, message: name stays}}]}}\n"
+        ));
+        let thing = |spec: &str| format!("apiVersion: {group}/v1\nkind: Thing\nmetadata: {{name: t, namespace: {namespace}}}\nspec: {spec}\n");
+        cluster.eventually("the definition", || cluster.accepts("apply -f -", &thing("{min: 1, max: 2, name: a}")));
+        for (spec, words) in [
+            ("{min: 3, max: 2, name: a}", "spec: Invalid value: min must not exceed max"),
+            ("{min: 3, max: 200, name: a}", "spec: Invalid value: failed rule: self.max < 100"),
+            ("{min: 1, name: a}", "spec: Invalid value: \"object\": no such key: max evaluating rule: self.m"),
+            ("{min: 1, max: 2, name: b}", "spec.name: Invalid value: \"b\": name stays"),
+        ] {
+            let said = cluster.refused("replace -f -", &thing(spec));
+            assert!(said.contains(words), "{spec}: {said}");
+        }
+        cluster.kubectl(&format!("delete crd things.{group}"));
+    }
 }
 
 /// Its pods are simulated, its user is one, its webhooks are none.

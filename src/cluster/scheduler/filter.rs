@@ -21,6 +21,8 @@ pub struct Node {
     pub owners: Vec<String>,
     /// The pods on it that have not ended.
     pub pods: Vec<Arc<Value>>,
+    /// Those of them that want other pods elsewhere.
+    pub choosy: Vec<Arc<Value>>,
 }
 
 /// Why a node will not do.
@@ -48,7 +50,7 @@ impl Node {
     /// A node of which only the object matters.
     pub fn empty(object: Arc<Value>) -> Self {
         let (supply, used) = (Resources::default(), Resources::default());
-        Self { object, supply, used, ports: Vec::new(), owners: Vec::new(), pods: Vec::new() }
+        Self { object, supply, used, ports: Vec::new(), owners: Vec::new(), pods: Vec::new(), choosy: Vec::new() }
     }
 
     /// True if the pod's node selector and required affinity allow this node.
@@ -120,6 +122,9 @@ impl Node {
     /// Counts a pod as running here.
     pub fn take(&mut self, pod: &Arc<Value>, requests: &Resources) {
         self.pods.push(Arc::clone(pod));
+        if !pod["spec"]["affinity"]["podAntiAffinity"].is_null() {
+            self.choosy.push(Arc::clone(pod));
+        }
         self.used = self.used.plus(requests);
         self.ports.extend(host_ports(&pod["spec"]));
         if let Some(owner) = super::super::controllers::meta::controller_uid(pod) {
@@ -173,6 +178,7 @@ mod tests {
             ports: vec![("TCP".into(), "0.0.0.0".into(), 80)],
             owners: vec![],
             pods: vec![],
+            choosy: vec![],
         }
     }
 

@@ -57,14 +57,8 @@ fn nodes(index: &Index<'_>) -> Vec<Node> {
         .iter()
         .filter(|node| !is_deleting(node))
         .map(|object| {
-            let mut node = Node {
-                object: Arc::clone(object),
-                supply: Resources::from_list(&object["status"]["allocatable"]),
-                used: Resources::default(),
-                ports: Vec::new(),
-                owners: Vec::new(),
-                pods: Vec::new(),
-            };
+            let mut node = Node::empty(Arc::clone(object));
+            node.supply = Resources::from_list(&object["status"]["allocatable"]);
             let placed = by_node.get(name(object)).into_iter().flatten();
             for pod in placed.filter(|pod| !pods::is_finished(pod)) {
                 node.take(pod, &Resources::of_pod(&pod["spec"]));

@@ -85,7 +85,8 @@ impl Topology {
         let matches_all = |other: &Value| affinity.iter().all(|term| concerns(view, pod, term, other));
         let (mut near, mut company, mut shunned) = (HashMap::new(), HashSet::new(), HashSet::new());
         for node in nodes {
-            for other in &node.pods {
+            let concerned = if affinity.is_empty() && anti.is_empty() { &[][..] } else { &node.pods[..] };
+            for other in concerned {
                 if !affinity.is_empty() && matches_all(other) {
                     for at in affinity.iter().filter_map(|term| domain(node, term)) {
                         *near.entry(at).or_insert(0) += 1;
@@ -93,6 +94,8 @@ impl Topology {
                 }
                 let disliked = anti.iter().filter(|term| concerns(view, pod, term, other));
                 company.extend(disliked.filter_map(|term| domain(node, term)));
+            }
+            for other in &node.choosy {
                 let dislikes = items(&other["spec"]["affinity"]["podAntiAffinity"][REQUIRED]);
                 for term in dislikes.iter().map(|term| with_label_keys(other, term)) {
                     if concerns(view, other, &term, pod) {
