@@ -22,11 +22,15 @@ const NO_KEY: &[u8] = b"render";
 /// What stops every app.
 pub async fn render(args: &Render) -> Result<Exit, Vec<Problem>> {
     let mut members = rendered(&Setup::new(&args.common).await?, args.revision.as_deref()).await?.0;
+    let known: Vec<&str> = members.iter().map(|m| m.app.name.as_str()).collect();
+    let hint = format!("its apps are: {}", known.join(", "));
     let unknown: Vec<Problem> = args
         .apps
         .iter()
         .filter(|name| !members.iter().any(|m| m.app.name == **name))
-        .map(|name| Problem::new("NoSuchApp", format!("there is no app {name:?} in this repository")))
+        .map(|name| {
+            Problem::new("NoSuchApp", format!("there is no app {name:?} in this repository")).hint(hint.clone())
+        })
         .collect();
     if !unknown.is_empty() {
         return Err(unknown);
