@@ -16,7 +16,7 @@ use std::sync::Arc;
 const LOG_LENGTH: usize = 20_000;
 
 /// Bytes that the objects of the log may take, roughly. A pod takes about 20 KB.
-const LOG_BYTES: usize = 96 << 20;
+const LOG_BYTES: usize = 64 << 20;
 
 /// What an event says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,7 +14,7 @@ const KEPT: i64 = 3600;
 /// Seconds between two looks.
 const INTERVAL: i64 = 60;
 /// Events that are kept.
-const MOST: usize = 10_000;
+const MOST: usize = 5_000;
 
 /// One step for every Event. Wakes only by itself: new Events are no reason to look for old ones.
 pub fn run(index: &Index<'_>) -> Step {
