@@ -12,32 +12,32 @@
 //! from. A sync that finds nothing to do writes nothing.
 
 mod bookkeeping;
+mod look;
 
 use self::bookkeeping::{
     LockKeeper, announce, conclude, note_finished, note_healthy, remember_unchanged, save_stubbornly, take_in_results,
+};
+use self::look::{
+    Ready, admitted, ask, foreign_contents, hooks_done, kinds_for, name_owners, objects_of_interest, ready, unhealthy,
 };
 use crate::app::App;
 use crate::apply::executor::{Carried, Orders, StepResult, Stop, carry_out};
 use crate::apply::machine::StepState;
 use crate::apply::parents::ParentError;
-use crate::apply::write::{self, ApplyMode};
 use crate::engine::Engine;
 use crate::health::wait::{HealthReport, await_health};
-use crate::inventory::{HookRecord, Parent, StoredParent};
+use crate::inventory::{Parent, StoredParent};
 use crate::live::client::ApiError;
 use crate::live::kinds::Kinds;
 use crate::live::snapshot::{LiveSnapshot, Presence};
-use crate::object::{Desired, Digest, Manifest, ObjectKey, ObjectRef, Problem, Source};
+use crate::object::{Desired, Digest, Manifest, ObjectKey, ObjectRef, Problem};
 use crate::plan::change::PolicyFinding;
-use crate::plan::{self, Answers, HookObject, Planned, Question, Verb};
-use crate::policy::{Admitted, Facts, PolicySet, Resource, admit, schema};
+use crate::plan::{self, Answers, HookObject, Planned};
+use crate::policy::PolicySet;
 use crate::render::Rendered;
-use crate::render::namespaces::{asks_for_more, resolve_namespaces};
 use crate::scope::Neighbours;
 use crate::source::Revision;
 use futures::future::join_all;
-use jiff::Timestamp;
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -48,14 +48,6 @@ const ROUNDS: usize = 6;
 const RACES: usize = 5;
 /// Plans made anew because an object changed under a write.
 const CONFLICTS: usize = 3;
-/// Pauses before discovery is asked again for a kind that is not served; all of them only where another app brings it.
-const LATE_KINDS: [Duration; 5] = [
-    Duration::ZERO,
-    Duration::from_millis(200),
-    Duration::from_millis(400),
-    Duration::from_millis(800),
-    Duration::from_millis(1600),
-];
 /// Time for the hooks that run after a failure.
 const FAILURE_HOOKS: Duration = Duration::from_secs(60);
 /// How often a foreign lock is looked at.
@@ -236,47 +228,12 @@ pub async fn look_both(
     Ok(out)
 }
 
-/// The kinds that the cluster serves. Discovery is asked again where one is missing: somebody may have installed it since,
-/// and an API server takes a moment to serve what a CRD that is established defines.
-async fn kinds_for(engine: &Engine, wanted: &[&Wanted<'_>]) -> Result<Arc<Kinds>, Halt> {
-    let mut kinds = engine.kinds().await.map_err(api_halt)?;
-    let depends = wanted.iter().any(|wanted| !wanted.app.depends_on.is_empty());
-    for pause in if depends { &LATE_KINDS[..] } else { &LATE_KINDS[..1] } {
-        if !wanted.iter().any(|wanted| asks_for_more(&wanted.rendered.objects, &kinds)) {
-            break;
-        }
-        tokio::time::sleep(*pause).await;
-        kinds = engine.rediscover().await.map_err(api_halt)?;
-    }
-    Ok(kinds)
-}
-
 /// One look at a cluster.
 #[derive(Clone)]
 struct Seen {
     kinds: Arc<Kinds>,
     stored: StoredParent,
     snapshot: LiveSnapshot,
-}
-
-/// An app's manifests, accepted: what is synced, and what is run once for a sync.
-struct Ready {
-    objects: Vec<Desired>,
-    hooks: Vec<HookObject>,
-    findings: Vec<PolicyFinding>,
-    warnings: Vec<Problem>,
-}
-
-fn ready(wanted: &Wanted<'_>, (admitted, warnings): (Admitted, Vec<Problem>), parent: &Parent) -> Result<Ready, Halt> {
-    let findings = admitted.findings().to_vec();
-    let mut all = admitted.objects().to_vec();
-    if wanted.app.plan.app_removed {
-        // Git has them no more: kept from when the app was applied.
-        let source = Source { file: "(kept in the app's inventory)".to_owned(), line: 1 };
-        all.extend(parent.delete_hooks.iter().map(|object| Desired { object: object.clone(), source: source.clone() }));
-    }
-    let (objects, hooks) = plan::hook::split(all, parent.digest.is_some()).map_err(Halt::Failed)?;
-    Ok(Ready { objects, hooks, findings, warnings })
 }
 
 async fn look_at(engine: &Engine, wanted: &Wanted<'_>, key: &[u8], seen: Seen, ready: Ready) -> Looked {
@@ -339,35 +296,6 @@ async fn look_at(engine: &Engine, wanted: &Wanted<'_>, key: &[u8], seen: Seen, r
     planned.plan.policy = findings;
     name_owners(engine, &mut planned).await;
     Looked { planned, snapshot, stored, warnings, hooks }
-}
-
-/// Says whose an object is that another app has: by app and repository rather than by the id in its label.
-async fn name_owners(engine: &Engine, planned: &mut Planned) {
-    for refusal in &mut planned.refusals {
-        let plan::Refusal::OwnedByAnother { owner, .. } = refusal else { continue };
-        let Some(id) = owner.strip_prefix("ApplySet `").and_then(|rest| rest.strip_suffix('`')) else { continue };
-        if let Some(identity) = engine.parents.owner_of(id).await {
-            let at =
-                if identity.path_root.is_empty() { String::new() } else { format!(", path `{}`", identity.path_root) };
-            let instance = match identity.instance.as_str() {
-                "driftless" => String::new(),
-                name => format!(", instance `{name}`"),
-            };
-            *owner = format!("app `{}` of {}{at}{instance}", identity.app, identity.repository);
-        }
-    }
-    if let Some(first) = planned.refusals.first().filter(|refusal| refusal.blocks()) {
-        let named = first.problem(&planned.plan.name);
-        if let Some(error) = planned.plan.error.as_mut().filter(|error| error.reason == named.reason) {
-            error.message = named.message;
-        }
-    }
-}
-
-/// Hooks that have succeeded already in the sync of this content that was interrupted.
-fn hooks_done(parent: &Parent, digest: &Digest) -> Vec<HookRecord> {
-    let Some(sync) = parent.interrupted(digest) else { return Vec::new() };
-    parent.hooks.iter().filter(|hook| hook.succeeded && hook.run == sync.started).cloned().collect()
 }
 
 /// Brings one app to what it renders to, and waits until it is healthy.
@@ -581,111 +509,6 @@ pub fn held(parent: &Parent, digest: &Digest, revision: &Revision) -> Option<Str
 /// The namespace of objects that name none: the app's, else the kubeconfig context's.
 pub fn default_namespace(engine: &Engine, app: &App) -> String {
     app.namespace.clone().unwrap_or_else(|| engine.client.default_namespace().to_owned())
-}
-
-fn admitted(engine: &Engine, wanted: &Wanted<'_>, kinds: &Kinds) -> Result<(Admitted, Vec<Problem>), Halt> {
-    let namespace = default_namespace(engine, wanted.app);
-    let elsewhere = &wanted.neighbours.definitions;
-    let resolved =
-        resolve_namespaces(wanted.rendered.objects.clone(), kinds, &namespace, elsewhere).map_err(Halt::Failed)?;
-    let mut warnings = wanted.rendered.warnings.clone();
-    warnings.extend(resolved.warnings);
-    // Objects of groups that do not answer stay among the desired ones: planning finds them unknown and leaves them be.
-    let objects: Vec<Desired> =
-        resolved.objects.into_iter().chain(resolved.unavailable.into_iter().map(|(desired, _)| desired)).collect();
-    let faults = schema::check(&objects);
-    if !faults.is_empty() {
-        return Err(Halt::Failed(faults));
-    }
-    let resources = kinds
-        .by_gk
-        .iter()
-        .map(|(gk, kind)| (gk.clone(), Resource { plural: kind.plural.clone(), namespaced: kind.namespaced }));
-    let facts = Facts { resources: resources.collect(), ..Facts::default() }.with_manifests(&objects);
-    let admitted = admit(objects, wanted.policies, &facts).map_err(|denied| Halt::Denied(denied.findings))?;
-    Ok((admitted, warnings))
-}
-
-/// Everything a snapshot has to say something about.
-fn objects_of_interest(desired: &[Desired], parent: &Parent) -> Vec<ObjectRef> {
-    let mut out: BTreeMap<ObjectKey, ObjectRef> = BTreeMap::new();
-    let ours = parent.members.iter().map(|m| &m.object).chain(parent.hooks.iter().map(|hook| &hook.object)).cloned();
-    for object in desired.iter().map(Manifest::object_ref).chain(ours) {
-        if let Some(namespace) = &object.namespace {
-            let namespace = ObjectRef {
-                group: String::new(),
-                version: "v1".into(),
-                kind: "Namespace".into(),
-                namespace: None,
-                name: namespace.clone(),
-            };
-            out.entry(namespace.key()).or_insert(namespace);
-        }
-        out.entry(object.key()).or_insert(object);
-    }
-    out.into_values().collect()
-}
-
-fn unhealthy(desired: &[Desired], snapshot: &LiveSnapshot) -> BTreeSet<ObjectKey> {
-    let now = Timestamp::now();
-    let live = desired.iter().filter_map(|d| snapshot.present(&d.key()));
-    live.filter(|live| {
-        // Judged by its own status alone: nothing is read for planning.
-        let assessment = crate::health::assess(live, &crate::health::Related::default(), now);
-        !assessment.is_healthy()
-    })
-    .map(|live| live.key())
-    .collect()
-}
-
-/// What a Namespace or CRD that would be pruned holds besides this app's objects.
-async fn foreign_contents(
-    engine: &Engine,
-    kinds: &Kinds,
-    parent: &Parent,
-    desired: &[Desired],
-    applyset_id: &str,
-) -> BTreeMap<ObjectKey, Vec<ObjectKey>> {
-    let wanted: BTreeSet<ObjectKey> = desired.iter().map(Manifest::key).collect();
-    let doomed = parent.members.iter().map(|m| m.object.key()).filter(|key| !wanted.contains(key));
-    let mut out = BTreeMap::new();
-    for key in doomed {
-        if key.is("", "Namespace") || key.is("apiextensions.k8s.io", "CustomResourceDefinition") {
-            match crate::live::foreign::contents(&engine.client, kinds, &key, applyset_id).await {
-                Ok(found) => {
-                    out.insert(key, found);
-                }
-                Err(error) => tracing::warn!(object = %key, %error, "its contents cannot be listed"),
-            }
-        }
-    }
-    out
-}
-
-/// Sends one dry-run.
-async fn ask(
-    engine: &Engine,
-    kinds: &Kinds,
-    question: &Question,
-) -> (Result<crate::object::DryRun, Problem>, Vec<String>) {
-    let Some(kind) = kinds.get(&question.key.gk()) else {
-        let problem = Problem::new("KindNotServed", format!("the cluster does not serve {}", question.object.gvk()));
-        return (Err(problem), Vec::new());
-    };
-    let version = kind.version_or_preferred(&question.object.version);
-    let body = &question.body.0;
-    let answer = match question.verb {
-        Verb::Apply { force } => {
-            let mode = ApplyMode { manager: write::MANAGER, force, dry_run: true };
-            write::apply(&engine.client, kind, version, &question.key, body, mode).await
-        }
-        Verb::Update => write::dry_run_update(&engine.client, kind, version, &question.key, body).await,
-        Verb::Create => write::dry_run_create(&engine.client, kind, version, body).await,
-    };
-    match answer {
-        Ok(written) => (Ok(crate::object::DryRun(written.live.0)), written.warnings),
-        Err(error) => (Err(error.problem().about(question.object.clone())), Vec::new()),
-    }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it stands in map_err")]

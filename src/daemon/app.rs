@@ -3,6 +3,8 @@
 //! In: [`Wake`]s (a new target, a changed object, a person's wish). Out: [`Said`] to its scope. One thing at a time; a
 //! newer target stops the sync of an older one at the next safe point, unless both render to the same.
 //!
+//! One state, one loop and what they decide: longer than other files, since the rounds share all of it.
+//!
 //! What is *meant to run* is the target, or after a rollback the content that was healthy: drift is repaired towards it.
 
 use super::board::{AppName, Outcome};
