@@ -733,3 +733,35 @@ fn webhooks_are_last_and_go_first() {
     let planned = model.plan();
     assert_eq!(steps(&planned), ["delete ValidatingWebhookConfiguration/h", "apply ConfigMap/z"]);
 }
+
+/// What a hook before the sync cannot run without comes before it, with what that waits for itself; the rest comes after.
+#[test]
+fn a_hook_waits_for_what_it_uses_and_nothing_waits_in_a_circle() {
+    let mut model = Model::new();
+    let quota =
+        |most: &str| object("v1", "ResourceQuota", Some("shop"), "q", &json!({"spec": {"hard": {"configmaps": most}}}));
+    let space =
+        |stage: &str| object("v1", "Namespace", None, "shop", &json!({"metadata": {"labels": {"stage": stage}}}));
+    model.git(&[space("one"), quota("1"), config_map("late", "1")]).sync();
+    model.git(&[space("two"), quota("2"), config_map("late", "2"), config_map("settings", "1")]);
+    let job = object(
+        "batch/v1",
+        "Job",
+        Some("shop"),
+        "migrate",
+        &json!({"metadata": {"annotations": {super::hook::ARGO: "PreSync"}}, "spec": {"template": {"spec": {
+            "containers": [{"name": "a", "envFrom": [{"configMapRef": {"name": "settings"}}]}]}}}}),
+    );
+    let source = crate::object::Source { file: "hook.yaml".into(), line: 1 };
+    let (_, hooks) = super::hook::split(vec![crate::object::Desired { object: job, source }], true).unwrap();
+    model.hooks = hooks;
+    let planned = model.plan();
+    assert_eq!(reasons(&planned), Vec::<String>::new());
+    let order: Vec<String> = steps(&planned).into_iter().filter(|step| step != "gate").collect();
+    let place = |step: &str| order.iter().position(|known| known == step).unwrap();
+    let hook = place("hook Job/migrate");
+    for before in ["apply Namespace/shop", "apply ResourceQuota/q", "apply ConfigMap/settings"] {
+        assert!(place(before) < hook, "{before}: {order:?}");
+    }
+    assert!(hook < place("apply ConfigMap/late"), "{order:?}");
+}

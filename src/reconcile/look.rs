@@ -4,7 +4,7 @@
 use super::{Halt, Wanted, api_halt, default_namespace};
 use crate::apply::write::{self, ApplyMode};
 use crate::engine::Engine;
-use crate::inventory::{HookRecord, Parent};
+use crate::inventory::{HookRecord, Identity, Parent};
 use crate::live::kinds::Kinds;
 use crate::live::snapshot::LiveSnapshot;
 use crate::object::{Desired, Digest, Manifest, ObjectKey, ObjectRef, Problem, Source};
@@ -67,10 +67,15 @@ pub(super) fn ready(
 
 /// Says whose an object is that another app has: by app and repository rather than by the id in its label.
 pub(super) async fn name_owners(engine: &Engine, planned: &mut Planned) {
+    let mut known: BTreeMap<String, Option<Identity>> = BTreeMap::new();
     for refusal in &mut planned.refusals {
         let plan::Refusal::OwnedByAnother { owner, .. } = refusal else { continue };
         let Some(id) = owner.strip_prefix("ApplySet `").and_then(|rest| rest.strip_suffix('`')) else { continue };
-        if let Some(identity) = engine.parents.owner_of(id).await {
+        // Asked once, however many of its objects are refused.
+        if !known.contains_key(id) {
+            known.insert(id.to_owned(), engine.parents.owner_of(id).await);
+        }
+        if let Some(identity) = known.get(id).and_then(Option::as_ref) {
             let at =
                 if identity.path_root.is_empty() { String::new() } else { format!(", path `{}`", identity.path_root) };
             let instance = match identity.instance.as_str() {

@@ -90,25 +90,40 @@ impl Loom<'_, '_> {
         self.raw.len() - 1
     }
 
-    /// What the hooks before the sync cannot run without and this plan creates. Only of the first wave: what a later one
-    /// creates waits for objects that wait for the hooks.
+    /// What the hooks before the sync cannot run without and this plan creates, with whatever that itself waits for: what
+    /// a hook waits for must not wait for the hook. Only of the first wave, and nothing that waits for a deletion: both
+    /// wait for objects that wait for the hooks.
     fn prerequisites(&self) -> BTreeSet<usize> {
         let hooks = self.weave.before.iter().flatten();
         let own = self.weave.nodes.iter().map(|node| (node.key, node.object));
         let objects = Objects::new(own.chain(hooks.map(|hook| (hook.key, hook.object))).collect());
-        let edges = inferred(&objects);
         let count = self.weave.nodes.len();
         let first_wave = self.span.keys().map(|i| self.wave(*i)).min().unwrap_or_default();
-        let new = |i: usize| {
-            let creates = |node: &Node<'_>| node.steps.first().is_some_and(|step| step.action == Action::Create);
-            self.span.contains_key(&i) && self.wave(i) == first_wave && creates(&self.weave.nodes[i])
+        let created = |i: &usize| {
+            let steps = self.weave.nodes.get(*i).filter(|_| self.span.contains_key(i)).map(|node| &node.steps);
+            steps.and_then(|steps| steps.first()).is_some_and(|step| step.action == Action::Create)
         };
+        let used = inferred(&objects).into_iter().filter(|edge| edge.from >= count).map(|edge| edge.to);
         let mut out = BTreeSet::new();
-        let mut queue: Vec<usize> = (count..objects.list.len()).collect();
-        while let Some(at) = queue.pop() {
-            let next = edges.iter().filter(|edge| edge.from == at && edge.to < count && new(edge.to));
-            queue.extend(next.map(|edge| edge.to).filter(|to| out.insert(*to)).collect::<Vec<_>>());
+        for root in used.filter(created) {
+            let all = self.with_what_it_needs(root);
+            let free = |i: &usize| {
+                self.wave(*i) == first_wave && !self.weave.doomed.iter().any(|doomed| self.needs_gone(*i, doomed.key))
+            };
+            if all.iter().all(free) {
+                out.extend(all);
+            }
         }
         out
+    }
+
+    /// A written node, and every written one that it waits for by any edge.
+    fn with_what_it_needs(&self, root: usize) -> BTreeSet<usize> {
+        let (mut seen, mut open) = (BTreeSet::from([root]), vec![root]);
+        while let Some(at) = open.pop() {
+            open.extend(self.edges[at].iter().map(|edge| edge.to).filter(|to| seen.insert(*to)));
+        }
+        seen.retain(|i| self.span.contains_key(i));
+        seen
     }
 }
