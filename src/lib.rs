@@ -48,6 +48,8 @@ pub mod outcome;
 
 pub mod rollback;
 
+pub mod dependants;
+
 pub mod request;
 
 pub mod survey;

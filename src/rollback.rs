@@ -12,11 +12,11 @@ use crate::inventory::{Hold, StoredParent, SyncRecord};
 use crate::object::{Digest, Problem};
 use crate::plan::PlanOptions;
 use crate::policy::PolicySet;
-use crate::reconcile::{HowTo, Synced, Wanted, default_namespace, sync};
+use crate::reconcile::{HowTo, Synced, Wanted, default_namespace, held, sync};
 use crate::render::{Rendered, Tools};
 use crate::scope::{Member, Neighbours};
 use crate::source::Revision;
-use crate::workspace::{Origin, render_apps};
+use crate::workspace::{Origin, off_thread, render_apps};
 use jiff::Timestamp;
 use std::sync::Arc;
 
@@ -114,6 +114,52 @@ pub async fn back_to(
     Ok((revision, Box::new(synced)))
 }
 
+/// Goes back with an app that this one depends on, which runs what it ran at `to`: the content that this app had there is
+/// applied again, if it was healthy once and what runs is newer. `None`: there is nothing to do, or the app's
+/// `on_failure` is not `rollback`.
+///
+/// # Errors
+/// When what it had there cannot be read or never was healthy.
+pub async fn go_along(
+    ground: Ground<'_>,
+    app: &App,
+    to: &Revision,
+    how: &HowTo<'_>,
+) -> Result<Option<Box<Synced>>, Problem> {
+    if app.on_failure != OnFailure::Rollback {
+        return Ok(None);
+    }
+    let parent = load(ground.engine, app).await?.parent;
+    let runs = parent.syncs.iter().find(|s| Some(&s.digest) == parent.digest.as_ref());
+    let Some(runs) = runs.and_then(|record| Revision::parse(&record.revision).ok()) else { return Ok(None) };
+    let (mirror, old) = (ground.origin.mirror.clone(), to.clone());
+    let newer = off_thread(move || Ok(old != runs && mirror.is_ancestor(&old, &runs)?)).await?;
+    if !newer || parent.suspended {
+        return Ok(None);
+    }
+    let Some(rendered) = render_once(ground, app, to).await? else { return Ok(None) };
+    if parent.digest.as_ref() == Some(&rendered.digest) || held(&parent, &rendered.digest, to).is_some() {
+        return Ok(None);
+    }
+    let Some(record) = parent.syncs.into_iter().find(|s| s.healthy && s.digest == rendered.digest) else {
+        let text = format!("{} was never healthy with what it has at {}", app.name, to.short(7));
+        return Err(Problem::new("RollbackImpossible", text));
+    };
+    Ok(Some(back_to(ground, app, &record, how).await?.1))
+}
+
+/// What an app is at a revision; `None` if it is not there.
+async fn render_once(ground: Ground<'_>, app: &App, at: &Revision) -> Result<Option<Rendered>, Problem> {
+    let tip = ground.origin.tip(at).await?;
+    let key = ground.engine.digest_key().await?.to_vec();
+    let namespace = |app: &App| default_namespace(ground.engine, app);
+    let member = render_apps(vec![app.clone()], &tip.tree, ground.tools, namespace, &key).await.into_iter().next();
+    let rendered = member.map(|member| Arc::unwrap_or_clone(member.rendered)).transpose();
+    rendered.map_err(|problems| {
+        problems.into_iter().next().unwrap_or_else(|| Problem::new("NotRendered", "it does not render"))
+    })
+}
+
 /// Renders what ran before, and proves that it is that.
 ///
 /// # Errors
@@ -121,21 +167,14 @@ pub async fn back_to(
 pub async fn render_at(ground: Ground<'_>, app: &App, to: &SyncRecord) -> Result<(Revision, Rendered), Problem> {
     let revision = Revision::parse(&to.revision)
         .map_err(|_| Problem::new("UnreadableInventory", format!("{:?} is no revision", to.revision)))?;
-    let tip = ground.origin.tip(&revision).await?;
-    let key = ground.engine.digest_key().await?.to_vec();
-    let namespace = |app: &App| default_namespace(ground.engine, app);
     let impossible = |text: String| {
         Problem::new("RollbackImpossible", text).hint("fix forward, or name a revision: `driftless rollback --to`")
     };
-    let member = render_apps(vec![app.clone()], &tip.tree, ground.tools, namespace, &key).await.into_iter().next();
-    let Some(member) = member else { return Err(impossible("the app is not in the old revision".into())) };
-    match Arc::unwrap_or_clone(member.rendered) {
-        Ok(rendered) if rendered.digest == to.digest => Ok((revision, rendered)),
-        Ok(_) => Err(impossible(format!("{} does not render to what it was when it ran", revision.short(7)))),
-        Err(problems) => {
-            let first = problems.first().map(ToString::to_string).unwrap_or_default();
-            Err(impossible(format!("{} does not render any more: {first}", revision.short(7))))
-        }
+    match render_once(ground, app, &revision).await {
+        Ok(Some(rendered)) if rendered.digest == to.digest => Ok((revision, rendered)),
+        Ok(Some(_)) => Err(impossible(format!("{} does not render to what it was when it ran", revision.short(7)))),
+        Ok(None) => Err(impossible("the app is not in the old revision".into())),
+        Err(problem) => Err(impossible(format!("{} does not render any more: {problem}", revision.short(7)))),
     }
 }
 

@@ -4,9 +4,11 @@ use super::args::{Output, Status};
 use super::exit::Exit;
 use super::output::{print_json, print_text, stopped};
 use super::setup::{Scene, Setup};
+use crate::dependants::held_with;
 use crate::object::Problem;
-use crate::report::status_report::StatusReport;
+use crate::report::status_report::{AppStatus, StatusReport, SyncState};
 use crate::report::status_text::status_text;
+use crate::scope::Member;
 use crate::survey::survey;
 use futures::future::join_all;
 
@@ -41,16 +43,7 @@ async fn survey_all(args: &Status, report: &mut StatusReport) -> Result<(), Vec<
             let ready = scene.and_then(|scene| scene.chosen(&args.apps).map(|chosen| (scene, chosen)));
             match ready {
                 Ok((scene, chosen)) => {
-                    let looked = chosen.iter().map(|member| {
-                        survey(
-                            &scene.engine,
-                            member,
-                            &scene.tip.revision,
-                            &scene.policies,
-                            &scene.neighbours,
-                            &scene.key,
-                        )
-                    });
+                    let looked = chosen.iter().map(|member| look(&scene, member));
                     report.apps.extend(join_all(looked).await);
                 }
                 Err(mut problems) => stopped.append(&mut problems),
@@ -58,4 +51,17 @@ async fn survey_all(args: &Status, report: &mut StatusReport) -> Result<(), Vec<
         }
     }
     if stopped.is_empty() { Ok(()) } else { Err(stopped) }
+}
+
+/// One app's status; one that waits for an app that is held is held with it.
+async fn look(scene: &Scene, member: &Member) -> AppStatus {
+    let (engine, revision) = (&scene.engine, &scene.tip.revision);
+    let mut status = survey(engine, member, revision, &scene.policies, &scene.neighbours, &scene.key).await;
+    if status.sync == SyncState::OutOfSync
+        && let Ok(Some(why)) = held_with(engine, &scene.members, &member.app, revision).await
+    {
+        status.sync = SyncState::Held;
+        status.message = why;
+    }
+    status
 }

@@ -7,6 +7,7 @@ use super::output::{print_json, print_text, stopped};
 use super::setup::{Scene, Setup, levels, no_apps};
 use crate::apply::lease::ScopeLease;
 use crate::config::{HumaneDuration, OnFailure};
+use crate::dependants::held_with;
 use crate::inventory::identity::scope_name;
 use crate::object::Problem;
 use crate::outcome::{Ending, ending, message, report};
@@ -18,6 +19,7 @@ use crate::report::status_report::SyncState;
 use crate::report::sync_report::{AppSync, SyncReport};
 use crate::report::{State, Timings};
 use crate::request::{Asking, ask};
+use crate::rollback::go_along;
 use crate::scope::Member;
 use crate::source::Revision;
 use crate::workspace::Origin;
@@ -192,7 +194,8 @@ async fn say_end(notes: &Notes, done: &[Done], stopped: &[Problem]) {
         seen_to_applied_ms: done.iter().filter_map(|d| d.timings.seen_to_applied_ms).max(),
         applied_to_healthy_ms: done.iter().filter_map(|d| d.timings.applied_to_healthy_ms).max(),
     };
-    let text = match done.iter().find(|d| d.ending == worst && worst != Ending::Done) {
+    let bad = done.iter().filter(|d| d.ending == worst && worst != Ending::Done);
+    let text = match bad.min_by_key(|d| d.follows) {
         Some(bad) => format!("{}: {}", bad.report.name, bad.report.message),
         None => {
             let apps = match done {
@@ -220,6 +223,10 @@ pub struct Done {
     leaving: bool,
     /// A daemon did it.
     asked: bool,
+    /// It runs what it ran at this revision: it was rolled back, or is held.
+    back: Option<Revision>,
+    /// It was not begun, since an app that it depends on did not end well: that one's words matter more.
+    follows: bool,
 }
 
 struct Job<'a> {
@@ -235,25 +242,55 @@ impl Job<'_> {
     async fn run(&self, members: &[Member]) -> Vec<Done> {
         let mut out: Vec<Done> = Vec::new();
         for level in levels(members) {
-            let failed: Vec<String> =
-                out.iter().filter(|d| d.ending != Ending::Done).map(|d| d.report.name.clone()).collect();
-            let done = join_all(level.iter().map(|member| async {
-                match member.app.depends_on.iter().find(|name| failed.contains(name)) {
-                    Some(name) => self.halted(
-                        member,
-                        Halt::Failed(vec![Problem::new(
-                            "DependencyFailed",
-                            format!("not begun, since app `{name}`, which it depends on, is not in sync and healthy"),
-                        )]),
-                    ),
+            let before = &out;
+            let done = join_all(level.iter().map(|member| async move {
+                let stands_on = |d: &&Done| d.ending != Ending::Done && member.app.depends_on.contains(&d.report.name);
+                match before.iter().find(stands_on) {
+                    Some(first) => self.held_back(member, first).await,
                     None => self.one(member).await,
                 }
-            }));
-            out.extend(done.await);
+            }))
+            .await;
+            out.extend(done);
         }
         self.let_go(members, &out).await;
         out.sort_by(|a, b| a.report.name.cmp(&b.report.name));
         out
+    }
+
+    /// An app that is not begun, since one that it depends on did not end well; where that one went back, so does this.
+    async fn held_back(&self, member: &Member, first: &Done) -> Done {
+        let app = &member.app;
+        let why = |name: &str| match &first.back {
+            Some(back) => format!("held: app `{name}`, which it depends on, runs {} again", back.short(7)),
+            None => format!("not begun, since app `{name}`, which it depends on, is not in sync and healthy"),
+        };
+        let problem = Problem::new("DependencyFailed", why(&first.report.name));
+        let mut done = self.halted(member, Halt::Failed(vec![problem]));
+        // It ends as the one that it waits for.
+        done.ending = first.ending;
+        done.follows = true;
+        if let Some(back) = &first.back {
+            done.back = Some(back.clone());
+            done.report.sync = SyncState::Held;
+            let how = HowTo {
+                wait: true,
+                timeout: self.order.timeout.unwrap_or(app.timeout),
+                cancel: self.order.cancel,
+                progress: &|_: Progress<'_>| {},
+                despite_hold: true,
+            };
+            let text = match go_along(self.ground(), app, back, &how).await {
+                Ok(None) => None,
+                Ok(Some(synced)) if synced.is_applied() => Some("rolled back with it".to_owned()),
+                Ok(Some(synced)) => Some(format!("going back with it failed: {}", message(app, &synced))),
+                Err(problem) => Some(format!("it cannot go back with it: {problem}")),
+            };
+            if let Some(text) = text {
+                done.report.message = format!("{}; {text}", done.report.message);
+            }
+        }
+        done
     }
 
     /// Apps that lost objects to others take them off their inventories, now that the others have them. What is left is
@@ -309,7 +346,9 @@ impl Job<'_> {
                     eprintln!("{}: the daemon is at {synced} already", member.app.name);
                 }
                 let (ending, timings) = (answer.ending, Timings::default());
-                Some(Done { report: answer.sync, ending, timings, healthy: None, leaving: false, asked: true })
+                let report = answer.sync;
+                let (healthy, leaving, back, follows) = (None, false, None, false);
+                Some(Done { report, ending, timings, healthy, leaving, asked: true, back, follows })
             }
             Err(problem) => Some(Done { asked: true, ..self.halted(member, Halt::Failed(vec![problem])) }),
         }
@@ -326,6 +365,11 @@ impl Job<'_> {
             Ok(rendered) => rendered,
             Err(problems) => return self.halted(member, Halt::Failed(problems.clone())),
         };
+        match held_with(&self.scene.engine, &self.scene.members, app, &self.scene.tip.revision).await {
+            Ok(None) => {}
+            Ok(Some(why)) => return self.halted(member, Halt::Held(why)),
+            Err(error) => return self.halted(member, Halt::Failed(vec![error.into()])),
+        }
         let wanted = self.wanted(member, rendered);
         let text = self.order.args.output == Output::Text;
         let began = AtomicBool::new(false);
@@ -355,6 +399,7 @@ impl Job<'_> {
             if returned.held {
                 done.report.sync = SyncState::Held;
             }
+            done.back = returned.synced.map(|(revision, _)| revision);
         }
         done
     }
@@ -384,7 +429,10 @@ impl Job<'_> {
         }
         let leaving = synced.planned.as_ref().is_some_and(|planned| !planned.leaving.is_empty());
         let healthy = synced.health.as_ref().map(crate::health::wait::HealthReport::is_healthy);
-        Done { report, ending, timings, leaving, healthy, asked: false }
+        let held = matches!(synced.halt, Some(Halt::Held(_)));
+        let runs = synced.stored.as_ref().filter(|_| held).and_then(|stored| stored.parent.revision.as_deref());
+        let back = runs.and_then(|revision| Revision::parse(revision).ok());
+        Done { report, ending, timings, leaving, healthy, asked: false, back, follows: false }
     }
 }
 

@@ -6,12 +6,17 @@ use super::exit::Exit;
 use super::output::print_text;
 use super::setup::{Scene, Setup, one};
 use super::sync::cancel_on_signal;
+use crate::app::App;
+use crate::apply::lease::ScopeLease;
+use crate::dependants::standing_on;
+use crate::inventory::identity::scope_name;
 use crate::inventory::{Approval, SyncRecord};
 use crate::object::Problem;
 use crate::outcome::{Ending, ending, message};
 use crate::reconcile::{HowTo, Progress, Wanted, look};
 use crate::rollback::{self, Ground};
 use crate::scope::Member;
+use crate::source::Revision;
 
 /// The scene in which an app lives: the first cluster that has it.
 async fn find(common: &Common, app: &str, revision: Option<&str>) -> Result<(Scene, Member), Vec<Problem>> {
@@ -146,15 +151,7 @@ pub async fn rollback(args: &Rollback) -> Result<Exit, Vec<Problem>> {
         progress: &|_: Progress<'_>| {},
         despite_hold: true,
     };
-    let ground = Ground {
-        origin: &scene.origin,
-        engine: &scene.engine,
-        policies: &scene.policies,
-        neighbours: &scene.neighbours,
-        tools: &scene.tools,
-        revision: &scene.tip.revision,
-    };
-    let (revision, synced) = rollback::back_to(ground, &member.app, &to, &how).await.map_err(one)?;
+    let (revision, synced) = rollback::back_to(ground(&scene), &member.app, &to, &how).await.map_err(one)?;
     let end = ending(&synced);
     let text = match end {
         Ending::Done => {
@@ -163,7 +160,51 @@ pub async fn rollback(args: &Rollback) -> Result<Exit, Vec<Problem>> {
         _ => format!("{}: {}\n", args.app, message(&member.app, &synced)),
     };
     print_text(&text);
+    if end == Ending::Done && revision != scene.tip.revision {
+        back_with_it(&scene, &member.app, &revision, &how).await?;
+    }
     Ok(end.into())
+}
+
+/// What depends on an app that went back must not run on what is not there any more.
+async fn back_with_it(scene: &Scene, first: &App, to: &Revision, how: &HowTo<'_>) -> Result<(), Vec<Problem>> {
+    let (app, id) = (&first.name, &first.identity);
+    let scope = scope_name(&id.instance, &id.repository, &id.path_root);
+    let lease = ScopeLease::new(scene.engine.client.clone(), &scene.engine.parents, &scope);
+    let leads = lease.other_holder().await.map_err(|e| one(e.problem()))?.is_some();
+    for member in standing_on(&scene.members, app) {
+        let name = &member.app.name;
+        if leads {
+            print_text(&format!("{name}: depends on {app}; the daemon holds it and takes it back where needed.\n"));
+            continue;
+        }
+        let how = HowTo { timeout: member.app.timeout, ..*how };
+        match rollback::go_along(ground(scene), &member.app, to, &how).await {
+            Ok(None) => print_text(&format!("{name}: depends on {app}, is held with it, and runs what it ran.\n")),
+            Ok(Some(synced)) if synced.is_applied() => {
+                print_text(&format!("{name}: depends on {app}; back at {} with it.\n", to.short(7)));
+            }
+            Ok(Some(synced)) => {
+                print_text(&format!(
+                    "{name}: depends on {app}; going back failed: {}\n",
+                    message(&member.app, &synced)
+                ));
+            }
+            Err(problem) => print_text(&format!("{name}: depends on {app}, and cannot go back with it: {problem}\n")),
+        }
+    }
+    Ok(())
+}
+
+fn ground(scene: &Scene) -> Ground<'_> {
+    Ground {
+        origin: &scene.origin,
+        engine: &scene.engine,
+        policies: &scene.policies,
+        neighbours: &scene.neighbours,
+        tools: &scene.tools,
+        revision: &scene.tip.revision,
+    }
 }
 
 /// A revision that a person names to go back to: it is taken at its word, healthy or not.
@@ -171,7 +212,7 @@ async fn named(scene: &Scene, member: &Member, spec: &str) -> Result<SyncRecord,
     let revision = scene.origin.resolve(Some(spec)).await.map_err(one)?;
     let tip = scene.origin.tip(&revision).await.map_err(one)?;
     let app = (*member.app).clone();
-    let namespace = |app: &crate::app::App| crate::reconcile::default_namespace(&scene.engine, app);
+    let namespace = |app: &App| crate::reconcile::default_namespace(&scene.engine, app);
     let found = crate::workspace::render_apps(vec![app], &tip.tree, &scene.tools, namespace, &scene.key).await;
     let Some(rendered) = found.into_iter().next() else { return Err(Vec::new()) };
     let rendered = rendered.rendered.as_ref().as_ref().map_err(Clone::clone)?.clone();

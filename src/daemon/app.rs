@@ -7,6 +7,9 @@
 //!
 //! What is *meant to run* is the target, or after a rollback the content that was healthy: drift is repaired towards it.
 
+mod back;
+
+pub use self::back::HeldBack;
 use super::board::{AppName, Outcome};
 use super::leader::{Leads, leads};
 use super::vitals::Vitals;
@@ -51,6 +54,8 @@ const FIGHT_WINDOW: Duration = Duration::from_secs(60);
 pub enum Wake {
     /// Bring this about.
     Target(Box<Target>),
+    /// Do not bring this about: what it depends on did not end well.
+    HeldBack(Box<HeldBack>),
     /// An object that carries its label changed, appeared or went.
     Changed(ObjectKey),
     /// Its inventory changed; the resourceVersion it has now.
@@ -97,8 +102,8 @@ pub enum Said {
     Drift(AppName, String),
     /// Drift is gone.
     Repaired(AppName, String),
-    /// A failure passed: the same revision again.
-    Again(Revision),
+    /// The same revision again, and why: a failure passed, or a person wants it.
+    Again(Revision, &'static str),
     /// `driftless sync` asks for it: look where the branch is, then answer with [`Wake::Asked`].
     Asked(AppName),
 }
@@ -131,6 +136,8 @@ struct Mind {
     meant: Option<Target>,
     stored: Option<StoredParent>,
     ending: Option<Ending>,
+    /// The target waits for an app that it depends on: why.
+    held_back: Option<String>,
     drifted: bool,
     failures: u32,
     retry_at: Option<Instant>,
@@ -150,6 +157,8 @@ struct Mind {
 enum Round {
     /// A target that was not brought about yet. The revisions that wait for the outcome.
     Bring(Vec<Target>),
+    /// A target that is not to be brought about.
+    HoldBack(Box<HeldBack>),
     /// Something may differ from what is meant to run.
     Mend,
 }
@@ -192,7 +201,7 @@ impl AppTask {
             let cancel = self.shutdown.child_token();
             let bringing = match &round {
                 Round::Bring(targets) => targets.last().cloned(),
-                Round::Mend => None,
+                Round::HoldBack(_) | Round::Mend => None,
             };
             let work = self.carry_out(&mut mind, round, &cancel);
             tokio::pin!(work);
@@ -217,6 +226,12 @@ impl AppTask {
                             }
                             waiting.push_back(Wake::Target(new));
                         }
+                        Some(Wake::HeldBack(held)) => {
+                            if held.back.is_some() && bringing.is_some() {
+                                cancel.cancel();
+                            }
+                            waiting.push_back(Wake::HeldBack(held));
+                        }
                         Some(wake) => waiting.push_back(wake),
                         None => { cancel.cancel(); (&mut work).await; return; }
                     },
@@ -229,11 +244,19 @@ impl AppTask {
     async fn next_round(&self, mind: &mut Mind, waiting: &mut VecDeque<Wake>) -> Option<Round> {
         let mut bring: Vec<Target> = Vec::new();
         let (mut look, mut asked) = (false, false);
+        let mut held_back: Option<Box<HeldBack>> = None;
         for wake in waiting.drain(..) {
             match wake {
                 Wake::Target(target) => {
                     // Content that is meant to run already, or runs, needs no round of its own but an outcome.
+                    held_back = None;
+                    mind.held_back = None;
                     bring.push(*target);
+                }
+                Wake::HeldBack(held) => {
+                    // What came before it is superseded, or its own revision's, which is not to be brought about now.
+                    bring.clear();
+                    held_back = Some(held);
                 }
                 Wake::Changed(_) | Wake::Recheck => look = true,
                 Wake::Asked => asked = true,
@@ -246,6 +269,9 @@ impl AppTask {
                 }
             }
         }
+        if let Some(held) = held_back {
+            return Some(Round::HoldBack(held));
+        }
         let now = Instant::now();
         if mind.retry_at.is_some_and(|at| at <= now) {
             mind.retry_at = None;
@@ -253,7 +279,7 @@ impl AppTask {
                 && let Some(target) = &mind.target
             {
                 let again = Target { seen: now, ..target.clone() };
-                let _ = self.scope.send(Said::Again(again.revision.clone()));
+                let _ = self.scope.send(Said::Again(again.revision.clone(), "trying again"));
                 bring.push(again);
             }
         }
@@ -276,7 +302,7 @@ impl AppTask {
         let held_now = target.rendered().is_some_and(|r| held(&stored.parent, &r.digest, &target.revision).is_some());
         let runs_else = target.rendered().is_some_and(|r| stored.parent.digest.as_ref() != Some(&r.digest));
         let stopped = mind.ending == Some(Ending::Refused) || mind.meant.is_some();
-        let suspended = stored.parent.suspended;
+        let suspended = stored.parent.suspended || mind.held_back.is_some();
         // A removed app's inventory goes with the last of what it owned: that is no wish.
         let over = stored.resource_version.is_none() && app.plan.app_removed;
         mind.stored = Some(stored);
@@ -286,7 +312,11 @@ impl AppTask {
         }
         if held_now {
             if runs_else {
+                let news = mind.ending != Some(Ending::Refused) && mind.meant.is_none();
                 self.remember_what_runs(mind, &target).await;
+                if news && let Some(back) = mind.meant.as_ref().map(|meant| meant.revision.clone()) {
+                    self.say_went_back(mind, &target, back);
+                }
             }
         } else if stopped || (runs_else && mind.ending == Some(Ending::Done)) {
             mind.meant = None;
@@ -308,6 +338,9 @@ impl AppTask {
 
     /// The branch was looked at: what was asked for is refused, or becomes a round.
     async fn heed_request(&self, mind: &mut Mind, bring: &mut Vec<Target>) {
+        if bring.is_empty() && self.answer_held_back(mind).await {
+            return;
+        }
         let Some(newest) = bring.last().or(mind.target.as_ref()).cloned() else { return };
         let Some(request) = mind.stored.as_ref().and_then(request::open).cloned() else { return };
         if let Some(problem) = request::refusal(&request, &newest.revision) {
@@ -319,7 +352,7 @@ impl AppTask {
         mind.forced = true;
         if bring.is_empty() {
             if mind.ending.is_some_and(|ending| ending != Ending::Done) {
-                let _ = self.scope.send(Said::Again(newest.revision.clone()));
+                let _ = self.scope.send(Said::Again(newest.revision.clone(), "asked to sync"));
             }
             mind.retry_at = None;
             bring.push(Target { seen: Instant::now(), ..newest });
@@ -340,6 +373,7 @@ impl AppTask {
     async fn carry_out(&self, mind: &mut Mind, round: Round, cancel: &CancellationToken) {
         match round {
             Round::Bring(targets) => self.bring(mind, targets, cancel).await,
+            Round::HoldBack(held) => self.hold_back(mind, *held, cancel).await,
             Round::Mend => self.mend(mind, cancel).await,
         }
         self.hear_request(mind);
@@ -361,11 +395,7 @@ impl AppTask {
         let forced = std::mem::take(&mut mind.forced);
         if unchanged && settled && at_rest && !forced {
             // The commit changes nothing here: nothing is asked, nothing is written.
-            self.say(
-                &targets,
-                &target,
-                &Outcome { app: name, ending: Ending::Done, message: String::new(), timings: Timings::default() },
-            );
+            self.say(&targets, &target, &Outcome::done(name));
             return;
         }
         let started = Instant::now();
@@ -395,7 +425,9 @@ impl AppTask {
         if let Some(report) = mind.report.take().filter(|_| asked && end != Ending::Superseded) {
             self.give_answer(mind, &target, end, report).await;
         }
-        self.say(&targets, &target, &Outcome { app: name, ending: end, message: text, timings });
+        let back = mind.meant.as_ref().map(|meant| meant.revision.clone());
+        let outcome = Outcome { app: name, ending: end, message: text, timings, back, follows: false };
+        self.say(&targets, &target, &outcome);
     }
 
     async fn bring_one(
@@ -430,6 +462,7 @@ impl AppTask {
         self.count(target, &synced);
         if end == Ending::Refused && sync_state(&synced) == SyncState::Held {
             self.remember_what_runs(mind, target).await;
+            self.mend(mind, cancel).await;
         }
         if end == Ending::Unhealthy && target.member.app.on_failure != OnFailure::Report && blames_new_pods(&synced) {
             let ground = self.ground(target);
@@ -456,6 +489,11 @@ impl AppTask {
         let app = &target.member.app;
         let namespace = crate::reconcile::default_namespace(&self.engine, app);
         let Ok(stored) = self.engine.parents.reload(&app.identity, &namespace).await else { return };
+        let members: Vec<ObjectRef> = stored.parent.members.iter().map(|m| m.object.clone()).collect();
+        if let Some(kinds) = self.engine.kinds().await.ok().filter(|_| !members.is_empty()) {
+            let id = app.identity.applyset_id(self.engine.parents.namespace());
+            self.engine.eyes.observe(&kinds, &members, &id).await;
+        }
         let applied = stored.parent.digest.clone();
         let record = stored.parent.syncs.iter().find(|s| Some(&s.digest) == applied.as_ref()).cloned();
         mind.stored = Some(stored);

@@ -3,6 +3,7 @@
 use crate::health::Health;
 use crate::outcome::Ending;
 use crate::report::{State, Timings};
+use crate::source::Revision;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An app on a cluster.
@@ -19,6 +20,24 @@ pub struct Outcome {
     pub message: String,
     /// How long it took.
     pub timings: Timings,
+    /// It runs what it ran at this revision: it was rolled back, or is held.
+    pub back: Option<Revision>,
+    /// It could not begin, since an app that it depends on did not end well: that one's words matter more.
+    pub follows: bool,
+}
+
+impl Outcome {
+    /// All is well, and there was nothing to do.
+    pub fn done(app: AppName) -> Self {
+        Self {
+            app,
+            ending: Ending::Done,
+            message: String::new(),
+            timings: Timings::default(),
+            back: None,
+            follows: false,
+        }
+    }
 }
 
 /// One revision's apps.
@@ -60,7 +79,8 @@ impl Board {
             seen_to_applied_ms: latest(|t| t.seen_to_applied_ms),
             applied_to_healthy_ms: latest(|t| t.applied_to_healthy_ms),
         };
-        let text = match self.ended.values().find(|o| o.ending == worst && worst != Ending::Done) {
+        let bad = self.ended.values().filter(|o| o.ending == worst && worst != Ending::Done);
+        let text = match bad.min_by_key(|o| o.follows) {
             Some(bad) => format!("{}: {}", bad.app.0, bad.message),
             None => {
                 let changed = self.ended.values().filter(|o| o.timings.seen_to_applied_ms.is_some()).count();
@@ -155,11 +175,19 @@ mod tests {
 
     fn outcome(app: &str, ending: Ending, applied: u64) -> Outcome {
         Outcome {
-            app: name(app),
             ending,
             message: "why".into(),
             timings: Timings { seen_to_applied_ms: Some(applied), applied_to_healthy_ms: None },
+            ..Outcome::done(name(app))
         }
+    }
+
+    #[test]
+    fn the_cause_is_told_and_not_what_follows_from_it() {
+        let mut board = Board::new([name("api"), name("db")]);
+        board.take(Outcome { follows: true, ..outcome("api", Ending::Unhealthy, 5) });
+        board.take(outcome("db", Ending::Unhealthy, 5));
+        assert_eq!(board.verdict().1, "db: why");
     }
 
     #[test]

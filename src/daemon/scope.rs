@@ -1,11 +1,11 @@
 //! One repository: follows its branch, hands its apps what they are to run, and speaks about its revisions.
 
-use super::app::{AppTask, Said, Target, Wake};
+use super::app::{AppTask, HeldBack, Said, Target, Wake};
 use super::board::{AppName, Board, DriftBoard, HealthBoard, Outcome};
 use super::dispatch::Registry;
 use super::herald::Herald;
 use super::leader::{Leads, lead, leads};
-use super::line::{Line, Moves};
+use super::line::{Blocked, Line, Moves};
 use super::vitals::Vitals;
 use crate::app::App;
 use crate::apply::lease::ScopeLease;
@@ -219,7 +219,7 @@ impl ScopeTask {
                 if revision != head || outcome.ending == Ending::Superseded {
                     return;
                 }
-                let moves = mind.line.ended(&outcome.app, outcome.ending);
+                let moves = mind.line.ended(&outcome.app, outcome.ending, outcome.back.as_ref());
                 for app in &moves.again {
                     mind.board.await_again(app.clone());
                 }
@@ -236,8 +236,8 @@ impl ScopeTask {
                     self.say_health(mind, &head);
                 }
             }
-            Said::Again(revision) if revision == head => herald.begin_again(&head, "trying again"),
-            Said::Again(_) | Said::Asked(_) => {}
+            Said::Again(revision, why) if revision == head => herald.begin_again(&head, why),
+            Said::Again(..) | Said::Asked(_) => {}
             Said::Health(app, health) => {
                 mind.health.set(app, health);
                 self.say_health(mind, &head);
@@ -256,9 +256,12 @@ impl ScopeTask {
 
     /// Hands out what may begin now, and takes down what cannot.
     fn advance(&self, mind: &mut Mind, moves: Moves) {
-        for (app, message) in moves.blocked {
-            let outcome = Outcome { app, ending: Ending::Failed, message, timings: Timings::default() };
-            mind.board.take(outcome);
+        for Blocked { target, ending, why, back } in moves.blocked {
+            let app = (target.member.app.name.clone(), target.member.app.cluster.clone());
+            if let Some(running) = mind.apps.get(&app) {
+                let _ = running.to.send(HeldBack { target, why: why.clone(), back: back.clone() }.into());
+            }
+            mind.board.take(Outcome { ending, message: why, follows: true, ..Outcome::done(app) });
         }
         for target in moves.go {
             let app = (target.member.app.name.clone(), target.member.app.cluster.clone());

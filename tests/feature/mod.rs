@@ -7,6 +7,7 @@ mod daemon_outage;
 mod daemon_restart;
 mod daemon_settings;
 mod daemon_tour;
+mod dependants;
 mod embedded;
 
 mod cases;
