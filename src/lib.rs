@@ -54,6 +54,8 @@ pub mod request;
 
 pub mod survey;
 
+pub mod forecast;
+
 pub mod report;
 
 pub mod daemon;

@@ -318,6 +318,7 @@ mod tests {
             waits_for: Vec::new(),
             fields: vec![FieldChange { path: ".data.a".into(), from: None, to: Some(value.into()) }],
             hook: None,
+            forecast: None,
         };
         let synced = SyncedChange { change, outcome: Outcome::Applied, message: String::new(), took_ms: 1 };
         let sync = AppSync {

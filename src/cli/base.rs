@@ -14,6 +14,7 @@ use super::plan::with_count;
 use super::setup::{Scene, Setup, one};
 use crate::app::App;
 use crate::config::{AppPaths, Config};
+use crate::forecast::foresee;
 use crate::object::Problem;
 use crate::outcome::{ending, error};
 use crate::plan::change::{AppPlan, PlanReport, PolicyFinding};
@@ -226,7 +227,10 @@ impl Pair {
             Err(halt) => [0, 1].map(|side| wanted[side].as_ref().map(|_| Err(halt.clone()))),
         };
         let base = version(members[0].as_ref(), first);
-        let merge = version(members[1].as_ref(), second);
+        let mut merge = version(members[1].as_ref(), second);
+        if let Version::Planned(planned) = &mut merge {
+            foresee(&self.merge.engine, planned).await;
+        }
         shown(name, self.merge.engine.client.name(), &base, merge)
     }
 }

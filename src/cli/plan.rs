@@ -4,6 +4,7 @@ use super::args::{Plan, PlanOutput};
 use super::exit::Exit;
 use super::output::{print_json, print_text, stopped};
 use super::setup::{Scene, Setup, no_apps};
+use crate::forecast::foresee;
 use crate::object::Problem;
 use crate::plan::change::{AppPlan, PlanReport};
 use crate::reconcile::{Halt, Wanted, held, look};
@@ -128,7 +129,8 @@ async fn plan_app(scene: &Scene, member: &Member) -> (PlannedApp, Exit) {
             } else if let Some(why) = held(&looked.stored.parent, &rendered.digest, &scene.tip.revision) {
                 eprintln!("{} is {why}; `driftless sync` refuses it until `driftless resume {}`", app.name, app.name);
             }
-            let planned = looked.planned;
+            let mut planned = looked.planned;
+            foresee(&scene.engine, &mut planned).await;
             let mut shown = planned.plan.clone();
             let blocked = planned.problems.iter().find(|f| f.blocks).or(planned.problems.first());
             let refused = planned.refusals.first().map(|refusal| refusal.problem(&app.name));

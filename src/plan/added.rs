@@ -159,7 +159,18 @@ fn taken_back(key: &ObjectKey, (known, before): &Both<'_>) -> Option<(Change, Si
 
 fn bare(object: ObjectRef, action: Action, why: String) -> Change {
     let (restarts, source, waits_for, fields) = (false, None, Vec::new(), Vec::new());
-    Change { object, actions: vec![action], restarts, why, source, wave: 0, waits_for, fields, hook: None }
+    Change {
+        object,
+        actions: vec![action],
+        restarts,
+        why,
+        source,
+        wave: 0,
+        waits_for,
+        fields,
+        hook: None,
+        forecast: None,
+    }
 }
 
 fn new_findings(base: Option<&Planned>, merged: Option<&Planned>) -> Vec<PolicyFinding> {

@@ -63,6 +63,26 @@ pub struct Change {
     /// When it runs, if it is a hook: no member of the app, but run once for this sync.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub hook: Option<Phase>,
+    /// What its pods will do, where it has some.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub forecast: Option<Forecast>,
+}
+
+/// What a change's pods will do.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Forecast {
+    /// How many pods restart; absent where none does, or where nobody knows.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub pods: Option<u64>,
+    /// The fields for which they restart.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub because: Vec<String>,
+    /// Why it cannot become what it is to be, as things stand now.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub impossible: Option<String>,
+    /// What is worth knowing.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub notes: Vec<String>,
 }
 
 /// A policy finding.

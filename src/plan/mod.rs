@@ -16,6 +16,7 @@ pub mod change;
 pub mod cycle;
 pub mod diff;
 pub mod edge;
+pub mod forecast;
 pub mod graph;
 pub mod hook;
 pub mod ignore;

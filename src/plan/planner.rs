@@ -534,5 +534,5 @@ pub fn fields_between(key: &ObjectKey, from: &Value, to: &Value, secret_key: &[u
 
 fn blank(object: ObjectRef, actions: Vec<Action>, why: String) -> Change {
     let (restarts, source, waits_for, fields) = (false, None, Vec::new(), Vec::new());
-    Change { object, actions, restarts, why, source, wave: 0, waits_for, fields, hook: None }
+    Change { object, actions, restarts, why, source, wave: 0, waits_for, fields, hook: None, forecast: None }
 }

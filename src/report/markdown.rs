@@ -144,6 +144,7 @@ fn app_parts(app: &AppPlan, diffs: &ObjectDiffs, parts: &mut Vec<Part>) {
     parts.push(Part::of(format!("#### {} → {}: {headline}\n\n", code(&app.name), code(&app.cluster))));
     parts.extend(app.error.iter().map(|error| Part::of(problem(error))));
     parts.extend(findings(&app.policy).map(Part::of));
+    parts.extend(forecasts(app).map(Part::of));
     for change in &app.changes {
         let lines = diffs.lines(&app.name, &app.cluster, &change.object);
         let whole = lines.filter(|lines| !lines.is_empty()).map(|lines| object_section(change, &lines));
@@ -175,6 +176,22 @@ fn findings(findings: &[PolicyFinding]) -> Option<String> {
     }
     part.push('\n');
     Some(part)
+}
+
+/// What the plan's pods will meet, where somebody has to know it: not folded away.
+fn forecasts(app: &AppPlan) -> Option<String> {
+    let mut lines = Vec::new();
+    for change in &app.changes {
+        let Some(forecast) = &change.forecast else { continue };
+        let object = code(&change.object.to_string());
+        lines.extend(forecast.impossible.iter().map(|why| format!("- ❌ {object} cannot end well: {}\n", escape(why))));
+        lines.extend(forecast.notes.iter().map(|note| format!("- ⚠️ {object}: {}\n", escape(note))));
+    }
+    if let Some(more) = lines.len().checked_sub(MAX_FINDINGS).filter(|more| *more > 0) {
+        lines.truncate(MAX_FINDINGS);
+        lines.push(format!("- and {more} more\n"));
+    }
+    (!lines.is_empty()).then(|| lines.concat() + "\n")
 }
 
 /// One object, folded away; without lines only what happens to it.

@@ -125,6 +125,12 @@ fn change_text(change: &Change, width: usize, out: &mut String) {
         let _ = write!(out, "  {}", paint(DIM, &format!("after {}{more}", names.join(", "))));
     }
     out.push('\n');
+    if let Some(why) = change.forecast.as_ref().and_then(|forecast| forecast.impossible.as_deref()) {
+        let _ = writeln!(out, "      {} {}", paint(RED, "✗ cannot end well:"), clean(why));
+    }
+    for note in change.forecast.iter().flat_map(|forecast| &forecast.notes) {
+        let _ = writeln!(out, "      {} {}", paint(YELLOW, "!"), clean(note));
+    }
 }
 
 fn diff_text(lines: &[Line], out: &mut String) {

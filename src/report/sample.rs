@@ -27,6 +27,7 @@ fn change(object: ObjectRef, actions: &[Action], why: &str, source: Option<(&str
         waits_for: vec![],
         fields: vec![],
         hook: None,
+        forecast: None,
     }
 }
 

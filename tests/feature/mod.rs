@@ -9,6 +9,7 @@ mod daemon_settings;
 mod daemon_tour;
 mod dependants;
 mod embedded;
+mod forecast;
 
 mod cases;
 pub mod cluster;
