@@ -42,11 +42,15 @@ impl Engine {
         me: Holder,
         keep_watching: bool,
     ) -> Result<Self, ApiError> {
-        let client = Client::connect(name, target).await?;
+        Ok(Self::over(Client::connect(name, target).await?, instance_namespace, me, keep_watching))
+    }
+
+    /// The same over a client that is prepared already.
+    pub fn over(client: Client, instance_namespace: &str, me: Holder, keep_watching: bool) -> Self {
         let labelled = Selection { labels: PART_OF.to_owned(), ..Selection::default() };
         let members = Cache::new(client.clone(), labelled);
         let autoscalers = Cache::with_pulse(client.clone(), Selection::default(), members.pulse());
-        Ok(Self {
+        Self {
             eyes: Eyes { client: client.clone(), members: members.clone(), autoscalers, keep_watching },
             parents: Parents::new(client.clone(), instance_namespace, me),
             doctor: Doctor::new(client.clone(), members),
@@ -54,7 +58,7 @@ impl Engine {
             kinds: Arc::default(),
             digest_key: Arc::default(),
             client,
-        })
+        }
     }
 
     /// The kinds that the cluster serves, as last discovered.

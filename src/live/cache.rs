@@ -3,7 +3,7 @@
 //! In: [`Cache::list`] and [`Cache::watch`] per kind; answers to our own writes ([`Cache::absorb`]), so that what was
 //! written is read back at once. Out: [`Cache::get`], [`Cache::all`], a version that changes with the content, and
 //! [`Event`]s. Guarantees: an object never goes back to an older `resourceVersion`; a relist after 410 reports what was
-//! missed; a connection that hangs without closing is given up after [`IDLE`]. Caveat: absence from a label-filtered
+//! missed; a connection that hangs without closing is given up (see [`super::pace`]). Caveat: absence from a label-filtered
 //! cache proves nothing.
 
 use super::client::{ApiError, Call, Client};
@@ -13,12 +13,14 @@ use futures::StreamExt;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, watch};
 use tokio::task::AbortHandle;
 
-/// A watch that carries nothing for so long, not even the bookmark that a server sends every minute, is dead.
-pub const IDLE: Duration = Duration::from_secs(90);
+/// A server that ends watches sooner than this is given a pause before the next one.
+const SHORTEST_WATCH: Duration = Duration::from_millis(500);
+/// A server that asks for a longer pause than this is asked again all the same.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Objects per list request.
 const PAGE: &str = "500";
 /// A watch line longer than this ends the watch (an object is limited to 1.5 MiB by etcd).
@@ -437,7 +439,8 @@ async fn keep_current(shared: std::sync::Weak<Shared>, client: Client, selection
                 tracing::debug!(cluster = client.name(), kind = %gvk, %error, "watch ended, trying again");
                 failures += 1;
                 let pause = Duration::from_millis(100).saturating_mul(1 << failures.min(8));
-                tokio::time::sleep(pause.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
+                let pause = pause.mul_f64(0.5 + rand::random::<f64>() / 2.0);
+                tokio::time::sleep(pause.max(error.retry_after().unwrap_or_default().min(LONGEST_PAUSE))).await;
             }
         }
     }
@@ -452,20 +455,27 @@ async fn watch_once(
     gvk: &Gvk,
     from: &str,
 ) -> Result<(), ApiError> {
+    let (seconds, grace) = client.watch_time();
+    let lifetime = Duration::from_secs(seconds) + grace;
     let call = Call::get(kind.collection_path(&gvk.version, selection.namespace.as_deref()))
         .with("watch", "1")
         .with("allowWatchBookmarks", "true")
-        .with("timeoutSeconds", "290")
+        .with("timeoutSeconds", seconds.to_string())
         .with("resourceVersion", from);
-    let mut stream = std::pin::pin!(client.stream(&selection.narrow(call)).await?);
+    let mut stream = std::pin::pin!(client.stream(&selection.narrow(call), lifetime).await?);
+    let opened = Instant::now();
     if let Some(shared) = shared.upgrade() {
         shared.with(|all| all.entry(gvk.clone()).or_default().error = None);
     }
     let mut buffer: Vec<u8> = Vec::new();
     loop {
-        let chunk = match tokio::time::timeout(IDLE, stream.next()).await {
-            Err(_) => return Err(ApiError::Timeout { cluster: client.name().into(), seconds: IDLE.as_secs() }),
-            Ok(None) => return Ok(()),
+        let chunk = match tokio::time::timeout_at((opened + lifetime).into(), stream.next()).await {
+            // Frozen: the server was to end it before. What it did not tell is told by the next one.
+            Err(_) => return Err(ApiError::Timeout { cluster: client.name().into(), seconds: lifetime.as_secs() }),
+            Ok(None) => {
+                tokio::time::sleep_until((opened + SHORTEST_WATCH).into()).await;
+                return Ok(());
+            }
             Ok(Some(chunk)) => chunk?,
         };
         let Some(shared) = shared.upgrade() else { return Ok(()) };

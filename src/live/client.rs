@@ -4,6 +4,7 @@
 //! (`Config.default_retry` repeats any method 15 times on 429, 503 and 504): the engine retries here, within a bound.
 //! This module sends whatever call it is given; only [`crate::apply`] makes calls that write.
 
+use super::pace::WatchPace;
 use super::retry;
 use crate::object::Problem;
 use futures::{Stream, TryStreamExt};
@@ -14,7 +15,7 @@ use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
@@ -22,9 +23,9 @@ use tokio::sync::Semaphore;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(40);
 /// Requests in flight to one cluster. kube throttles nothing by itself.
 const IN_FLIGHT: usize = 24;
-/// A larger answer than this is refused (a list of 500 objects of 1.5 MiB each would be 750 MiB).
 /// Bytes of a text answer that are read.
 const MAX_TEXT: usize = 1 << 20;
+/// A larger answer than this is refused (a list of 500 objects of 1.5 MiB each would be 750 MiB).
 const MAX_ANSWER: usize = 512 << 20;
 
 /// Tries after the first one for a server that never answered.
@@ -105,6 +106,14 @@ impl ApiError {
     pub fn code(&self) -> Option<u16> {
         match self {
             Self::Status { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+
+    /// How long the server asks to be left alone.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
             _ => None,
         }
     }
@@ -256,6 +265,18 @@ pub struct Client {
     writes: Arc<AtomicU64>,
     /// True once the server answered anything.
     answered: Arc<AtomicBool>,
+    pace: WatchPace,
+    /// Watches that are open.
+    open: Arc<AtomicU32>,
+}
+
+/// Counts an open watch as long as it lives.
+struct OpenWatch(Arc<AtomicU32>);
+
+impl Drop for OpenWatch {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl std::fmt::Debug for Client {
@@ -296,7 +317,20 @@ impl Client {
             calls: Arc::default(),
             writes: Arc::default(),
             answered: Arc::default(),
+            pace: WatchPace::default(),
+            open: Arc::default(),
         })
+    }
+
+    /// The same with watches that last otherwise.
+    #[must_use]
+    pub fn with_watch_pace(self, pace: WatchPace) -> Self {
+        Self { pace, ..self }
+    }
+
+    /// For how many seconds a watch that is opened now should ask, and how much later it may end.
+    pub fn watch_time(&self) -> (u64, Duration) {
+        (self.pace.seconds(self.open.load(Ordering::Relaxed), rand::random()), self.pace.grace)
     }
 
     /// The cluster's name in driftless's configuration.
@@ -361,29 +395,38 @@ impl Client {
         }
     }
 
-    /// Opens a stream of lines: a watch. The time-out covers only the answer's head.
+    /// Opens a stream of lines: a watch. `patience` is for the answer's head only.
     ///
     /// # Errors
     /// Any [`ApiError`]; items are the lines' JSON or the error that ended the stream.
     pub async fn stream(
         &self,
         call: &Call,
+        patience: Duration,
     ) -> Result<impl Stream<Item = Result<bytes::Bytes, ApiError>> + Send + use<>, ApiError> {
         self.count(call);
+        self.open.fetch_add(1, Ordering::Relaxed);
+        let open = OpenWatch(self.open.clone());
         let request = call.request().map_err(|e| self.bad_answer(&e))?;
-        let response = tokio::time::timeout(REQUEST_TIMEOUT, self.inner.send(request))
+        let response = tokio::time::timeout(patience, self.inner.send(request))
             .await
-            .map_err(|_| ApiError::Timeout { cluster: self.name.to_string(), seconds: REQUEST_TIMEOUT.as_secs() })?
+            .map_err(|_| ApiError::Timeout { cluster: self.name.to_string(), seconds: patience.as_secs() })?
             .map_err(|e| self.unreachable(&chain(&e)))?;
         let (head, body) = response.into_parts();
         if !head.status.is_success() {
-            let bytes = body.collect().await.map_err(|e| self.unreachable(&chain(&e)))?.to_bytes();
+            let read = tokio::time::timeout(patience, http_body_util::Limited::new(body, MAX_TEXT).collect()).await;
+            let bytes = match read {
+                Ok(Ok(bytes)) => bytes.to_bytes(),
+                // The code says enough.
+                Ok(Err(_)) | Err(_) => bytes::Bytes::new(),
+            };
             return Err(failure(head.status.as_u16(), retry_after(&head.headers), &bytes));
         }
         let cluster = self.name.to_string();
-        Ok(body
-            .into_data_stream()
-            .map_err(move |e| ApiError::Unreachable { cluster: cluster.clone(), cause: chain(&e) }))
+        Ok(body.into_data_stream().map_err(move |e| {
+            let _ = &open;
+            ApiError::Unreachable { cluster: cluster.clone(), cause: chain(&e) }
+        }))
     }
 
     /// Reads an answer that is text: a log. Sent once.

@@ -6,5 +6,6 @@ pub mod discovery;
 pub mod foreign;
 pub mod kinds;
 pub mod observe;
+pub mod pace;
 pub mod retry;
 pub mod snapshot;
