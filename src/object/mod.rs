@@ -7,6 +7,7 @@ pub mod digest;
 pub mod fields;
 pub mod gvk;
 pub mod key;
+pub mod null;
 pub mod path;
 pub mod problem;
 pub mod quantity;

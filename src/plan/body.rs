@@ -9,7 +9,7 @@
 use super::ignore::{Left, left_alone, take_out};
 use super::input::{IgnoreRule, LAST_APPLIED, MANAGER, PART_OF, is_secret};
 use super::owned::{extract, fields_where, handed_over, inside_atomic, ours, select};
-use crate::object::{Desired, Digest, FieldSet, Live, Manifest, ObjectKey};
+use crate::object::{Desired, Digest, FieldSet, Live, Manifest, ObjectKey, null};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
@@ -79,8 +79,8 @@ pub fn hook(desired: &Desired, applyset_id: &str) -> Value {
 /// Git's object without what only the server sets, with our label.
 fn canonical(desired: &Desired, key: &ObjectKey, applyset_id: &str) -> Value {
     let mut value = desired.object.clone();
-    if is_built_in(&key.group) {
-        strip_nulls(&mut value);
+    if null::is_built_in(&key.group) {
+        null::strip(&mut value);
         if let Some(map) = value.as_object_mut() {
             map.shift_remove("status");
         }
@@ -103,22 +103,6 @@ fn canonical(desired: &Desired, key: &ObjectKey, applyset_id: &str) -> Value {
         labels.insert(PART_OF.to_owned(), Value::String(applyset_id.to_owned()));
     }
     value
-}
-
-/// Built-in groups have no dot, or end in `k8s.io`. A custom resource may mean something by null.
-fn is_built_in(group: &str) -> bool {
-    !group.contains('.') || group.ends_with(".k8s.io")
-}
-
-fn strip_nulls(value: &mut Value) {
-    match value {
-        Value::Object(map) => {
-            map.retain(|_, child| !child.is_null());
-            map.values_mut().for_each(strip_nulls);
-        }
-        Value::Array(items) => items.iter_mut().for_each(strip_nulls),
-        _ => {}
-    }
 }
 
 /// `stringData` is write-only: the server moves it into `data` after the apply, so that a key removed from it would stay

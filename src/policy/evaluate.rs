@@ -4,8 +4,10 @@ use super::resources::Facts;
 use super::review::{Effect, Judgement, Request, Subject, Verdict};
 use super::set::{Policy, PolicySet};
 use super::worker::{Job, TIME_LIMIT, judge_all};
-use crate::object::{Desired, Gvk, Manifest};
+use crate::object::{Desired, Gvk, Manifest, null};
 use crate::plan::change::PolicyFinding;
+use serde_json::Value;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// What every policy says about every object it concerns, in the order of the objects, then of the policies.
@@ -33,6 +35,8 @@ pub fn evaluate(policies: &PolicySet, objects: &[Desired], facts: &Facts) -> Vec
 /// An object with the texts that a request borrows.
 struct Asked<'a> {
     object: &'a Desired,
+    /// As the API server would read it: a policy there never meets a null in a built-in kind.
+    content: Cow<'a, Value>,
     gvk: Gvk,
     resource: String,
     namespace: Option<&'a str>,
@@ -43,7 +47,11 @@ impl<'a> Asked<'a> {
         let gvk = object.gvk();
         let resource = facts.resource(&gvk.gk(), object.namespace().is_some());
         let namespace = if resource.namespaced { Some(object.namespace().unwrap_or("default")) } else { None };
-        Self { object, gvk, resource: resource.plural, namespace }
+        let mut content = Cow::Borrowed(&object.object);
+        if null::is_built_in(&gvk.group) && null::is_anywhere(&content) {
+            null::strip(content.to_mut());
+        }
+        Self { object, content, gvk, resource: resource.plural, namespace }
     }
 
     fn request<'s>(&'s self, facts: &'s Facts) -> Request<'s> {
@@ -56,7 +64,7 @@ impl<'a> Asked<'a> {
             subresource: "",
             name: self.object.name(),
             namespace: self.namespace,
-            object: Some(&self.object.object),
+            object: Some(&self.content),
             old_object: None,
             namespace_labels: self.namespace.and_then(|namespace| facts.namespaces.get(namespace)),
             user: None,
@@ -134,7 +142,7 @@ mod tests {
     use super::*;
     use crate::object::Source;
     use crate::policy::{Denied, admit};
-    use serde_json::{Value, json};
+    use serde_json::json;
     use std::path::Path;
 
     fn at(object: Value) -> Desired {

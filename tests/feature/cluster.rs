@@ -24,7 +24,8 @@ pub struct Cluster {
     pub plane: Option<&'static ControlPlane>,
 }
 
-fn runtime() -> &'static Runtime {
+/// The runtime of what the tests themselves serve and simulate.
+pub fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| {
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -141,25 +142,25 @@ impl Cluster {
     }
 }
 
-/// Runs a test body on both clusters.
+/// Runs a test body on both clusters. What is named `case_NN_…` is a row of the cases' table.
 #[macro_export]
 macro_rules! on_every_cluster {
     ($($(#[$meta:meta])* fn $name:ident($cluster:ident) $body:block)+) => {
         $( $(#[$meta])* fn $name($cluster: &$crate::feature::cluster::Cluster) $body )+
         mod real {
             $( #[test] fn $name() {
-                match $crate::feature::cluster::Cluster::real() {
-                    Some(cluster) => super::$name(cluster),
-                    None => $crate::support::control_plane::skip(),
-                }
+                $crate::feature::cases::table::case(stringify!($name), "real", || {
+                    let cluster = $crate::feature::cluster::Cluster::real().or_else(|| { $crate::support::control_plane::skip(); None });
+                    cluster.map(super::$name)
+                });
             } )+
         }
         mod embedded {
             $( #[test] fn $name() {
-                match $crate::feature::cluster::Cluster::embedded() {
-                    Some(cluster) => super::$name(cluster),
-                    None => $crate::support::control_plane::skip(),
-                }
+                $crate::feature::cases::table::case(stringify!($name), "embedded", || {
+                    let cluster = $crate::feature::cluster::Cluster::embedded().or_else(|| { $crate::support::control_plane::skip(); None });
+                    cluster.map(super::$name)
+                });
             } )+
         }
     };

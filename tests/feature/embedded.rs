@@ -179,14 +179,14 @@ impl Cluster {
     }
 
     /// What a `kubectl` says that has to fail.
-    fn refused(&self, line: &str, input: &str) -> String {
+    pub fn refused(&self, line: &str, input: &str) -> String {
         let (succeeded, said) = self.run(line, input);
         assert!(!succeeded, "kubectl {line} succeeded");
         said
     }
 
     /// True if a `kubectl` with an input succeeds.
-    fn accepts(&self, line: &str, input: &str) -> bool {
+    pub fn accepts(&self, line: &str, input: &str) -> bool {
         self.run(line, input).0
     }
 }

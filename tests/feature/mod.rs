@@ -11,10 +11,11 @@ mod dependants;
 mod embedded;
 mod forecast;
 
-mod cases;
+pub mod cases;
 pub mod cluster;
 mod hooks;
 mod oneshot;
 mod oneshot_failure;
 mod real_apps;
+mod running;
 pub mod scratch;

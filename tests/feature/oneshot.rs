@@ -57,52 +57,6 @@ fn managers(object: &Value) -> Vec<String> {
 const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {selector: {app: web}, ports: [{name: http, port: 80}]}\n";
 
 on_every_cluster! {
-    /// Cases 1 and 2; what a no-op costs, and that it says nothing again.
-    fn first_sync_no_op_and_changes(cluster) {
-        let app = Scratch::new(cluster, "first");
-        let ns = app.namespace.clone();
-        app.deployment("web/deploy.yaml", "web", "web:1", 2, ", env: [{name: A, value: a}, {name: B, value: b}]");
-        app.write("web/service.yaml", SERVICE).config_map("web/a.yaml", "a", "1").config_map("web/b.yaml", "b", "1");
-        app.commit("one");
-        app.run("plan").exits(2);
-        let synced = app.run("sync -o json").exits(0).json();
-        assert_eq!(changes(&synced), ["ConfigMap/a: create", "ConfigMap/b: create", "Deployment/web: create", "Service/web: create"]);
-        assert_eq!((&synced["apps"][0]["sync"], &synced["apps"][0]["health"]), (&json!("Synced"), &json!("Healthy")));
-        assert_eq!(managers(&cluster.object(&ns, "service/web")), ["driftless Apply"]);
-
-        let (before, asked) = (versions(cluster, &ns), cluster.requests().map(|r| r.len()));
-        app.run("plan").exits(0);
-        assert!(changes(&app.run("sync -o json").exits(0).json()).is_empty());
-        assert_eq!(versions(cluster, &ns), before);
-        if let (Some(asked), Some(requests)) = (asked, cluster.requests()) {
-            let ours = requests.iter().skip(asked).filter(|r| r["requestURI"].as_str().is_some_and(|uri| !uri.contains("watch=1")));
-            let writes: Vec<&Value> = ours.filter(|r| !matches!(r["verb"].as_str(), Some("get" | "list"))).collect();
-            // Tests run beside each other: only what is about this namespace is counted.
-            let own = writes.iter().filter(|r| r["objectRef"]["namespace"] == ns.as_str());
-            assert_eq!(own.count(), 0, "{writes:#?}");
-        }
-        assert_eq!(app.states(), [("pending".into(), None), ("success".into(), Some(0))]);
-
-        app.deployment("web/deploy.yaml", "web", "web:2", 3, ", env: [{name: A, value: a}]").config_map("web/a.yaml", "a", "2");
-        app.write("web/service.yaml", &SERVICE.replace("[{name: http, port: 80}]", "[{name: http, port: 80}, {name: admin, port: 81}]"));
-        app.commit("two");
-        let plan = app.run("plan -o json").exits(2).json();
-        assert_eq!(changes(&plan), ["ConfigMap/a: update", "Deployment/web: scale+rollout", "Service/web: update"]);
-        assert_eq!(plan["summary"], json!({"update": 2, "scale": 1, "rollout": 1}));
-        app.run("sync").exits(0);
-        let after = versions(cluster, &ns);
-        assert_eq!(after["ConfigMap/b"], before["ConfigMap/b"]);
-        assert_ne!(after["ConfigMap/a"].0, before["ConfigMap/a"].0);
-        let live = cluster.object(&ns, "deployment/web");
-        assert_eq!(live["spec"]["template"]["spec"]["containers"][0]["env"], json!([{"name": "A", "value": "a"}]));
-        assert_eq!((&live["spec"]["replicas"], &live["status"]["readyReplicas"]), (&json!(3), &json!(3)));
-        assert_eq!(cluster.object(&ns, "service/web")["spec"]["ports"].as_array().unwrap().len(), 2);
-
-        app.remove("web/b.yaml").commit("three");
-        assert_eq!(changes(&app.run("sync -o json").exits(0).json()), ["ConfigMap/b: prune"]);
-        assert!(!cluster.has(&ns, "configmap/b"));
-    }
-
     /// Case 21: what moves is never deleted, what is gone leaves nothing, all gone is refused.
     fn moves_and_removals(cluster) {
         let app = Scratch::new(cluster, "moves");
@@ -141,47 +95,6 @@ on_every_cluster! {
         assert!(cluster.has(&ns, "configmap/b1"));
         assert_eq!(app.states().last().unwrap(), &("failure".to_owned(), Some(4)));
         app.run("sync --path nowhere").exits(1).says("nowhere");
-    }
-
-    /// Case 3.
-    fn what_is_rejected_changes_nothing(cluster) {
-        let app = Scratch::new(cluster, "rejected");
-        let ns = app.namespace.clone();
-        app.config_map("good/a.yaml", "good", "1").config_map("bad/a.yaml", "beside", "1");
-        app.write("bad/z.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: z\n  nonsense: 1\n").commit("one");
-        app.run("plan").exits(1);
-        let report = app.run("sync -o json").exits(1).json();
-        let error = &report["apps"][0]["error"];
-        assert_eq!((&error["file"], &error["line"], &error["object"]["name"]), (&json!("bad/z.yaml"), &json!(1), &json!("z")));
-        assert!(error["message"].as_str().unwrap().contains("nonsense"), "{error}");
-        assert!(cluster.has(&ns, "configmap/good") && !cluster.has(&ns, "configmap/beside"));
-        app.write("bad/z.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: [\n").commit("two");
-        app.run("sync").exits(1).says("bad/z.yaml:4");
-        assert!(!cluster.has(&ns, "configmap/beside"));
-        app.remove("bad/z.yaml").commit("three");
-        app.run("sync").exits(0);
-        assert!(cluster.has(&ns, "configmap/beside"));
-    }
-
-    /// Case 5.
-    fn namespaces(cluster) {
-        let app = Scratch::new(cluster, "spaces");
-        let (made, own) = (format!("{}-made", app.namespace), format!("{}-own", app.namespace));
-        app.config_map("x/a.yaml", "a", "1");
-        let config = |create: bool| {
-            format!("[[repository]]\nname = \"r\"\nurl = \".\"\n\n[[app]]\npath = \"x\"\nname = \"x\"\nrepository = \"r\"\nnamespace = \"{made}\"\ncreate_namespace = {create}\n")
-        };
-        app.write("driftless.toml", &config(false)).commit("one");
-        app.run("sync").exits(1).says("does not exist").says("create_namespace");
-        app.write("driftless.toml", &config(true)).commit("two");
-        app.run("sync").exits(0);
-        assert!(cluster.has(&made, "configmap/a"));
-        assert!(app.run("plan").exits(0).out.contains("Nothing to do"));
-        app.write("x/own.yaml", &format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: in-own, namespace: {own}}}\n---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: {own}}}\n"));
-        app.commit("three");
-        app.run("sync").exits(0);
-        assert!(cluster.has(&own, "configmap/in-own"));
-        cluster.kubectl(&format!("delete namespace {own} {made} --wait=false"));
     }
 
     fn refusals(cluster) {
@@ -266,51 +179,6 @@ on_every_cluster! {
         assert_eq!(cluster.object(&ns, "configmap/a")["data"]["v"], "4");
     }
 
-    /// Case 6.
-    fn adoption(cluster) {
-        let app = Scratch::new(cluster, "adopted");
-        let ns = app.namespace.clone();
-        app.deployment("a/web.yaml", "web", "web:1", 1, ", env: [{name: A, value: a}, {name: GONE, value: b}]");
-        app.write("a/service.yaml", SERVICE);
-        let file = |name: &str| std::fs::read_to_string(app.path().join(name)).unwrap();
-        cluster.kubectl_input(&format!("-n {ns} apply"), &file("a/web.yaml"));
-        cluster.kubectl_input(&format!("-n {ns} apply --server-side"), &file("a/service.yaml"));
-        cluster.kubectl(&format!("-n {ns} rollout status deployment/web --timeout=60s"));
-        let pod = cluster.kubectl(&format!("-n {ns} get pods -o name"));
-        app.commit("one");
-        let plan = app.run("plan -o json").exits(2).json();
-        assert_eq!(changes(&plan), ["Deployment/web: adopt", "Service/web: adopt"]);
-        app.run("sync").exits(0);
-        for object in ["deployment/web", "service/web"] {
-            let live = cluster.object(&ns, object);
-            assert_eq!(managers(&live), ["driftless Apply"], "{object}");
-            assert!(live["metadata"]["annotations"].get("kubectl.kubernetes.io/last-applied-configuration").is_none());
-        }
-        assert_eq!(cluster.kubectl(&format!("-n {ns} get pods -o name")), pod, "no pod restarts");
-        app.run("plan").exits(0);
-        app.deployment("a/web.yaml", "web", "web:1", 1, ", env: [{name: A, value: a}]").commit("two");
-        app.run("sync").exits(0);
-        let env = &cluster.object(&ns, "deployment/web")["spec"]["template"]["spec"]["containers"][0]["env"];
-        assert_eq!(env, &json!([{"name": "A", "value": "a"}]));
-    }
-
-    /// Case 4, and an invalid custom resource of a CRD that is there: rejected before anything is written.
-    fn a_definition_and_its_resource(cluster) {
-        let app = Scratch::new(cluster, "crd");
-        let ns = app.namespace.clone();
-        let group = format!("{ns}.example.org");
-        app.write("a/crd.yaml", &format!("apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{name: widgets.{group}}}\nspec:\n  group: {group}\n  scope: Namespaced\n  names: {{plural: widgets, singular: widget, kind: Widget}}\n  versions:\n    - name: v1\n      served: true\n      storage: true\n      schema: {{openAPIV3Schema: {{type: object, properties: {{spec: {{type: object, properties: {{size: {{type: integer, maximum: 3}}}}}}}}}}}}\n"));
-        app.write("a/widget.yaml", &format!("apiVersion: {group}/v1\nkind: Widget\nmetadata: {{name: w}}\nspec: {{size: 2}}\n"));
-        app.commit("one");
-        app.run("plan").exits(2);
-        app.run("sync").exits(0);
-        assert_eq!(cluster.object(&ns, &format!("widgets.{group}/w"))["spec"]["size"], 2);
-        app.run("plan").exits(0);
-        app.write("a/widget.yaml", &format!("apiVersion: {group}/v1\nkind: Widget\nmetadata: {{name: w}}\nspec: {{size: 9}}\n"));
-        app.config_map("a/b.yaml", "b", "1").commit("two");
-        app.run("sync").exits(1).says("size");
-        assert!(!cluster.has(&ns, "configmap/b"));
-    }
 }
 
 /// Exit codes over several apps: 1 before 4 before 3 before 0; `plan`: 2 before 0.

@@ -132,7 +132,8 @@ impl Scratch {
         self.git("rev-parse HEAD")
     }
 
-    fn command(&self, line: &str) -> Command {
+    /// The command `driftless LINE` on this repository and cluster.
+    pub fn command(&self, line: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_driftless"));
         command.args(line.split_whitespace()).current_dir(self.path());
         if !line.contains("--repo") && !self.path().join("driftless.toml").exists() {
@@ -168,6 +169,36 @@ impl Scratch {
     /// Waits for what was started.
     pub fn ended(child: Child) -> Ended {
         Ended::of(&child.wait_with_output().unwrap())
+    }
+
+    /// Replaces text of a file that is there.
+    #[track_caller]
+    pub fn replace(&self, file: &str, from: &str, to: &str) -> &Self {
+        let text = std::fs::read_to_string(self.path().join(file)).unwrap();
+        assert!(text.contains(from), "{file} holds no {from:?}:\n{text}");
+        self.write(file, &text.replace(from, to))
+    }
+
+    /// What was said of a revision, oldest first: notes with `context`, `state`, `description`.
+    pub fn notes(&self, revision: &str) -> Vec<Value> {
+        let args = ["notes", "--ref=driftless", "show", revision];
+        let output = Command::new("git").args(args).current_dir(self.path()).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// `state: description` of what was said of a revision in one context (`sync`, `health`, `drift`).
+    pub fn said(&self, revision: &str, context: &str) -> Vec<String> {
+        let context = format!("driftless/{context}");
+        let of = self.notes(revision).into_iter().filter(|note| note["context"] == context.as_str());
+        of.map(|note| format!("{}: {}", note["state"].as_str().unwrap(), note["description"].as_str().unwrap_or_default()))
+            .collect()
+    }
+
+    /// Their states alone.
+    pub fn states_of(&self, revision: &str, context: &str) -> Vec<String> {
+        let state = |said: String| said.split(':').next().unwrap_or_default().to_owned();
+        self.said(revision, context).into_iter().map(state).collect()
     }
 
     /// States of `driftless/sync` on the newest commit, with their exit codes.
