@@ -17,7 +17,7 @@ use crate::config::OnFailure;
 use crate::engine::Engine;
 use crate::health::Health;
 use crate::inventory::StoredParent;
-use crate::object::{Manifest, ObjectKey, ObjectRef};
+use crate::object::{ObjectKey, ObjectRef};
 use crate::outcome::{Ending, ending, message, report, sync_state};
 use crate::plan::owned_digest;
 use crate::policy::PolicySet;
@@ -717,14 +717,15 @@ async fn in_sync(engine: &Engine, stored: &StoredParent, rendered: &Rendered) ->
     stored.parent.digest.as_ref() == Some(&rendered.digest)
         && stored.parent.members.iter().all(|member| {
             let object = member.object.key();
-            match engine.eyes.members.find(&object) {
+            match engine.eyes.members.peek(&object) {
                 // A Job's TTL may remove it once it has succeeded.
                 None => member.done || engine.eyes.members.finished(&object) == member.uid,
                 Some(live) if member.done && live.is_terminating() => true,
                 Some(live) => {
                     live.uid() == member.uid.as_deref()
                         && !live.is_terminating()
-                        && member.owned.as_ref() == Some(&owned_digest(&live, &object, key))
+                        && member.owned.as_ref()
+                            == Some(live.owned(&object, |live, object| owned_digest(live, object, key)))
                 }
             }
         })

@@ -7,7 +7,7 @@ use super::app::Wake;
 use crate::engine::Engine;
 use crate::inventory::identity::{ID, PART_OF};
 use crate::live::cache::Event;
-use crate::object::{Live, Manifest};
+use crate::live::packed::Packed;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::broadcast::error::RecvError;
@@ -76,7 +76,7 @@ pub async fn dispatch(engine: Engine, registry: Registry, shutdown: Cancellation
 
 /// Whose it is, and whose it was: an object whose label was changed concerns both.
 fn ids(event: &Event, label: &str) -> Vec<String> {
-    let of = |live: &Option<Arc<Live>>| live.as_ref().and_then(|live| live.label(label).map(str::to_owned));
+    let of = |live: &Option<Arc<Packed>>| live.as_ref().and_then(|live| live.label(label).map(str::to_owned));
     let (before, after) = (of(&event.before), of(&event.after));
     let mut out: Vec<String> = before.into_iter().chain(after).collect();
     out.dedup();

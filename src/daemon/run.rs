@@ -43,6 +43,9 @@ impl Daemon {
         let mut helpers = JoinSet::new();
         for (name, engine) in self.engines {
             helpers.spawn(watch_parents(engine.clone()));
+            let (members, counted) = (engine.eyes.members.clone(), metrics.clone());
+            metrics.measure(&name, move || members.size());
+            engine.client.tell(Box::new(move |verb, code| counted.api_request(verb, code)));
             let registry = Registry::default();
             helpers.spawn(dispatch(engine.clone(), registry.clone(), shutdown.clone()));
             clusters.insert(name, (engine, registry));

@@ -8,10 +8,11 @@
 
 use super::client::{ApiError, Call, Client};
 use super::kinds::Kind;
+use super::packed::Packed;
 use crate::object::{Gvk, Live, Manifest, ObjectKey, Problem};
 use futures::StreamExt;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, watch};
@@ -21,6 +22,8 @@ use tokio::task::AbortHandle;
 const SHORTEST_WATCH: Duration = Duration::from_millis(500);
 /// A server that asks for a longer pause than this is asked again all the same.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Whole objects that are kept at hand.
+const RECENT: usize = 128;
 /// Objects per list request.
 const PAGE: &str = "500";
 /// A watch line longer than this ends the watch (an object is limited to 1.5 MiB by etcd).
@@ -58,14 +61,14 @@ pub struct Event {
     /// Which object.
     pub key: ObjectKey,
     /// As it was before, if it was known.
-    pub before: Option<Arc<Live>>,
+    pub before: Option<Arc<Packed>>,
     /// As it is now; `None` when it was deleted or left the selection.
-    pub after: Option<Arc<Live>>,
+    pub after: Option<Arc<Packed>>,
 }
 
 #[derive(Debug, Default)]
 struct Collection {
-    objects: BTreeMap<ObjectKey, Arc<Live>>,
+    objects: BTreeMap<ObjectKey, Arc<Packed>>,
     /// Set once a list succeeded: the version to watch from.
     resource_version: Option<String>,
     /// True once any list succeeded: from then on differences are events.
@@ -90,6 +93,8 @@ struct Shared {
     events: broadcast::Sender<Event>,
     /// Jobs that have succeeded, by uid: a TTL may remove one between two looks.
     finished: Mutex<BTreeMap<ObjectKey, String>>,
+    /// Whole objects that were asked for lately: whoever looks at a few again and again does not unpack them each time.
+    recent: Mutex<VecDeque<Arc<Live>>>,
 }
 
 impl Drop for Shared {
@@ -109,8 +114,9 @@ impl Cache {
 
     /// An empty cache that moves the given pulse.
     pub fn with_pulse(client: Client, selection: Selection, pulse: Pulse) -> Self {
-        let finished = Mutex::default();
-        let shared = Shared { collections: Mutex::default(), pulse, events: broadcast::channel(4096).0, finished };
+        let events = broadcast::channel(4096).0;
+        let (collections, finished, recent) = Default::default();
+        let shared = Shared { collections, pulse, events, finished, recent };
         Self { client, selection, shared: Arc::new(shared) }
     }
 
@@ -178,17 +184,46 @@ impl Cache {
 
     /// One object, if it is known.
     pub fn get(&self, gvk: &Gvk, key: &ObjectKey) -> Option<Arc<Live>> {
-        self.shared.with(|all| all.get(gvk)?.objects.get(key).cloned())
+        let packed = self.shared.with(|all| all.get(gvk)?.objects.get(key).cloned());
+        packed.map(|packed| self.shared.whole(&packed))
     }
 
     /// One object of whatever version is known.
     pub fn find(&self, key: &ObjectKey) -> Option<Arc<Live>> {
+        self.peek(key).map(|packed| self.shared.whole(&packed))
+    }
+
+    /// The same, packed: for whoever needs only what is at hand.
+    pub fn peek(&self, key: &ObjectKey) -> Option<Arc<Packed>> {
         self.shared.with(|all| all.values().find_map(|c| c.objects.get(key).cloned()))
     }
 
     /// Every known object.
     pub fn all(&self) -> Vec<Arc<Live>> {
-        self.shared.with(|all| all.values().flat_map(|c| c.objects.values().cloned()).collect())
+        self.chosen(|_| true)
+    }
+
+    /// Every known object of an ApplySet.
+    pub fn part_of(&self, applyset_id: &str) -> Vec<Arc<Live>> {
+        self.chosen(|packed| packed.label(crate::inventory::identity::PART_OF) == Some(applyset_id))
+    }
+
+    fn chosen(&self, choose: impl Fn(&Packed) -> bool) -> Vec<Arc<Live>> {
+        let found: Vec<Arc<Packed>> = self.shared.with(|all| {
+            all.values().flat_map(|c| c.objects.values()).filter(|packed| choose(packed)).cloned().collect()
+        });
+        found.into_iter().map(|packed| packed.whole().0).collect()
+    }
+
+    /// How many objects are known, and how many bytes they take.
+    pub fn size(&self) -> (usize, usize) {
+        self.shared.with(|all| {
+            let objects = all.values().flat_map(|c| c.objects.iter());
+            objects.fold((0, 0), |(count, bytes), (key, packed)| {
+                let key = size_of::<ObjectKey>() + key.name.len() + key.namespace.as_deref().map_or(0, str::len);
+                (count + 1, bytes + packed.size() + key)
+            })
+        })
     }
 
     /// Uid of a Job of this name that was seen to have succeeded (or is known to, see [`Cache::recall_finished`]), as long
@@ -205,12 +240,14 @@ impl Cache {
     /// Takes in what the server answered to our own write. No event is sent for it.
     pub fn absorb(&self, live: &Arc<Live>) {
         let gvk = live.gvk();
-        self.shared.notice(live);
+        let (key, packed) = (live.key(), Arc::new(Packed::new(live)));
+        self.shared.notice(&key, &packed);
+        self.shared.keep(live.clone());
         self.shared.with(|all| {
             if let Some(collection) = all.get_mut(&gvk) {
-                let known = collection.objects.get(&live.key());
-                if known.is_none_or(|known| is_newer(live, known)) {
-                    collection.objects.insert(live.key(), live.clone());
+                let known = collection.objects.get(&key);
+                if known.is_none_or(|known| is_newer(&packed, known)) {
+                    collection.objects.insert(key, packed);
                 }
             }
         });
@@ -245,16 +282,16 @@ impl Cache {
     }
 }
 
-fn is_newer(a: &Live, b: &Live) -> bool {
+fn is_newer(a: &Packed, b: &Packed) -> bool {
     // Comparable by KEP-5504; a server whose versions are no numbers gets the benefit of the doubt.
-    let number = |live: &Live| live.resource_version().and_then(|v| v.parse::<u128>().ok());
+    let number = |live: &Packed| live.resource_version().and_then(|v| v.parse::<u128>().ok());
     match (number(a), number(b)) {
         (Some(a), Some(b)) => a > b,
         _ => true,
     }
 }
 
-type Listed = Result<(Vec<Arc<Live>>, String), ApiError>;
+type Listed = Result<(Vec<(ObjectKey, Arc<Packed>)>, String), ApiError>;
 
 impl Shared {
     fn with<T>(&self, act: impl FnOnce(&mut BTreeMap<Gvk, Collection>) -> T) -> T {
@@ -266,16 +303,29 @@ impl Shared {
     }
 
     /// Remembers a Job that has succeeded, also as it is deleted; forgets it when another one has its name.
-    fn notice(&self, live: &Live) {
-        let key = live.key();
+    fn notice(&self, key: &ObjectKey, live: &Packed) {
         let Some(uid) = live.uid().filter(|_| key.is("batch", "Job")) else { return };
-        let conditions = live.at("/status/conditions").and_then(Value::as_array).into_iter().flatten();
-        let complete = conditions.into_iter().any(|c| c["type"] == "Complete" && c["status"] == "True");
         let mut finished = self.finished();
-        if complete {
-            finished.insert(key, uid.to_owned());
-        } else if finished.get(&key).is_some_and(|known| known != uid) {
-            finished.remove(&key);
+        if live.is_complete() {
+            finished.insert(key.clone(), uid.to_owned());
+        } else if finished.get(key).is_some_and(|known| known != uid) {
+            finished.remove(key);
+        }
+    }
+
+    fn whole(&self, packed: &Packed) -> Arc<Live> {
+        let (live, unpacked) = packed.whole();
+        if unpacked {
+            self.keep(live.clone());
+        }
+        live
+    }
+
+    fn keep(&self, live: Arc<Live>) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.push_back(live);
+        if recent.len() > RECENT {
+            recent.pop_front();
         }
     }
 
@@ -290,17 +340,16 @@ impl Shared {
                 }
             };
             let first = !std::mem::replace(&mut collection.known, true);
-            let fresh: BTreeMap<ObjectKey, Arc<Live>> = objects.into_iter().map(|o| (o.key(), o)).collect();
+            let fresh: BTreeMap<ObjectKey, Arc<Packed>> = objects.into_iter().collect();
             let before = std::mem::replace(&mut collection.objects, fresh.clone());
             collection.resource_version = Some(resource_version);
             collection.error = None;
             Ok(if first { Vec::new() } else { differences(&before, &fresh) })
         });
         let missed = result?;
-        for live in
-            self.with(|all| all.get(gvk).map(|c| c.objects.values().cloned().collect::<Vec<_>>())).into_iter().flatten()
-        {
-            self.notice(&live);
+        let known = self.with(|all| all.get(gvk).filter(|_| gvk.kind == "Job").map(|c| c.objects.clone()));
+        for (key, live) in known.iter().flatten() {
+            self.notice(key, live);
         }
         self.pulse.send_modify(|v| *v += 1);
         for event in missed {
@@ -312,7 +361,10 @@ impl Shared {
     fn apply_watch_event(&self, gvk: &Gvk, kind: &str, live: Live) {
         let key = live.key();
         let version = live.resource_version().map(str::to_owned);
-        self.notice(&live);
+        let live = Arc::new(live);
+        let after = Arc::new(Packed::new(&live));
+        self.notice(&key, &after);
+        self.keep(live);
         let event = self.with(|all| {
             let collection = all.entry(gvk.clone()).or_default();
             if version.is_some() {
@@ -321,10 +373,9 @@ impl Shared {
             let before = collection.objects.get(&key).cloned();
             match kind {
                 "ADDED" | "MODIFIED" => {
-                    if before.as_ref().is_some_and(|known| !is_newer(&live, known)) {
+                    if before.as_ref().is_some_and(|known| !is_newer(&after, known)) {
                         return None;
                     }
-                    let after = Arc::new(live);
                     collection.objects.insert(key.clone(), after.clone());
                     Some(Event { key, before, after: Some(after) })
                 }
@@ -342,7 +393,7 @@ impl Shared {
     }
 }
 
-fn differences(before: &BTreeMap<ObjectKey, Arc<Live>>, after: &BTreeMap<ObjectKey, Arc<Live>>) -> Vec<Event> {
+fn differences(before: &BTreeMap<ObjectKey, Arc<Packed>>, after: &BTreeMap<ObjectKey, Arc<Packed>>) -> Vec<Event> {
     let changed = after.iter().filter_map(|(key, live)| {
         let known = before.get(key);
         let same = known.is_some_and(|known| known.resource_version() == live.resource_version());
@@ -378,7 +429,10 @@ async fn list(client: &Client, kind: &Kind, version: &str, selection: &Selection
         };
         let api_version = Gvk::new(&kind.gvk.group, version, "").api_version();
         if let Some(Value::Array(items)) = page.get_mut("items").map(Value::take) {
-            objects.extend(items.into_iter().map(|item| Arc::new(typed(item, &api_version, &kind.gvk.kind))));
+            objects.extend(items.into_iter().map(|item| {
+                let live = Arc::new(typed(item, &api_version, &kind.gvk.kind));
+                (live.key(), Arc::new(Packed::new(&live)))
+            }));
         }
         let metadata = |key: &str| {
             page.pointer(&format!("/metadata/{key}")).and_then(Value::as_str).unwrap_or_default().to_owned()

@@ -14,8 +14,8 @@ use kube::client::Body;
 use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
@@ -268,7 +268,11 @@ pub struct Client {
     pace: WatchPace,
     /// Watches that are open.
     open: Arc<AtomicU32>,
+    witness: Arc<OnceLock<Witness>>,
 }
+
+/// Told of every request that ended: its method, and the HTTP code, 0 without an answer.
+pub type Witness = Box<dyn Fn(&str, u16) + Send + Sync>;
 
 /// Counts an open watch as long as it lives.
 struct OpenWatch(Arc<AtomicU32>);
@@ -319,6 +323,7 @@ impl Client {
             answered: Arc::default(),
             pace: WatchPace::default(),
             open: Arc::default(),
+            witness: Arc::default(),
         })
     }
 
@@ -353,6 +358,11 @@ impl Client {
         &self.inner
     }
 
+    /// Has somebody told of every request from now on; the first one who asks.
+    pub fn tell(&self, witness: Witness) {
+        let _ = self.witness.set(witness);
+    }
+
     /// Sends one request once.
     ///
     /// # Errors
@@ -362,10 +372,15 @@ impl Client {
         self.count(call);
         tracing::trace!(cluster = %self.name, method = %call.method, path = %call.path, "request");
         let limit = REQUEST_TIMEOUT;
-        match tokio::time::timeout(limit, self.send_unbounded(call)).await {
+        let ended = match tokio::time::timeout(limit, self.send_unbounded(call)).await {
             Ok(answer) => answer,
             Err(_) => Err(ApiError::Timeout { cluster: self.name.to_string(), seconds: limit.as_secs() }),
+        };
+        if let Some(witness) = self.witness.get() {
+            let code = ended.as_ref().map_or_else(|error| error.code().unwrap_or(0), |answer| answer.code);
+            witness(call.method.as_str(), code);
         }
+        ended
     }
 
     /// Sends a request, again where that can help (see [`retry`]): resets, time-outs, 429 and 5xx, with growing pauses

@@ -7,5 +7,6 @@ pub mod foreign;
 pub mod kinds;
 pub mod observe;
 pub mod pace;
+pub mod packed;
 pub mod retry;
 pub mod snapshot;

@@ -54,12 +54,7 @@ impl Eyes {
         let asked = join_all(unseen.iter().map(|object| self.look_up(kinds, object))).await;
         snapshot.objects.extend(unseen.iter().map(|o| o.key()).zip(asked));
 
-        let labelled = self
-            .members
-            .all()
-            .into_iter()
-            .filter(|o| o.label(crate::inventory::identity::PART_OF) == Some(applyset_id));
-        for live in labelled.chain(self.autoscalers.all()) {
+        for live in self.members.part_of(applyset_id).into_iter().chain(self.autoscalers.all()) {
             snapshot.objects.entry(live.key()).or_insert(Presence::Present(live));
         }
         snapshot

@@ -13,7 +13,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
+use std::fmt;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -51,6 +53,24 @@ struct RequestLabels {
 struct FetchLabels {
     repository: String,
     outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ClusterLabels {
+    cluster: String,
+}
+
+/// Tells how many objects a cache knows, and how many bytes they take.
+type Measure = Box<dyn Fn() -> (usize, usize) + Send + Sync>;
+
+/// The caches that are measured when somebody asks, by cluster.
+#[derive(Default)]
+struct Caches(Mutex<Vec<(String, Measure)>>);
+
+impl fmt::Debug for Caches {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Caches")
+    }
 }
 
 type HistogramFamily<L> = Family<L, Histogram, fn() -> Histogram>;
@@ -91,6 +111,9 @@ pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     queue: Gauge,
     fetch: HistogramFamily<FetchLabels>,
+    caches: Caches,
+    cached: Family<ClusterLabels, Gauge>,
+    cached_bytes: Family<ClusterLabels, Gauge>,
 }
 
 impl Default for Metrics {
@@ -116,6 +139,9 @@ impl Metrics {
             requests: Family::default(),
             queue: Gauge::default(),
             fetch: Family::new_with_constructor(seconds as fn() -> Histogram),
+            caches: Caches::default(),
+            cached: Family::default(),
+            cached_bytes: Family::default(),
         };
         metrics.register();
         metrics
@@ -146,6 +172,8 @@ impl Metrics {
         registry.register("api_requests", "Requests to API servers, by verb and status code", self.requests.clone());
         registry.register("queue_length", "Apps that wait to be worked on", self.queue.clone());
         registry.register_with_unit("git_fetch", "Time that fetches took", s(), self.fetch.clone());
+        registry.register("cached_objects", "Live objects that are kept", self.cached.clone());
+        registry.register_with_unit("cached_objects", "Memory that they take", Unit::Bytes, self.cached_bytes.clone());
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The running version", version);
     }
@@ -230,8 +258,20 @@ impl Metrics {
         }
     }
 
+    /// Measures a cluster's cache whenever somebody asks.
+    pub fn measure(&self, cluster: &str, size: impl Fn() -> (usize, usize) + Send + Sync + 'static) {
+        let mut caches = self.caches.0.lock().unwrap_or_else(PoisonError::into_inner);
+        caches.retain(|(known, _)| known != cluster);
+        caches.push((cluster.to_owned(), Box::new(size)));
+    }
+
     /// The text of `/metrics`.
     pub fn text(&self) -> String {
+        for (cluster, size) in self.caches.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let (labels, (objects, bytes)) = (ClusterLabels { cluster: cluster.clone() }, size());
+            self.cached.get_or_create(&labels).set(i64::try_from(objects).unwrap_or(i64::MAX));
+            self.cached_bytes.get_or_create(&labels).set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
         let mut text = String::new();
         // Writing to a String does not fail; a metric that cannot be encoded ends the text early, which a scraper
         // notices by the missing `# EOF`.

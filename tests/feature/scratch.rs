@@ -191,8 +191,10 @@ impl Scratch {
     pub fn said(&self, revision: &str, context: &str) -> Vec<String> {
         let context = format!("driftless/{context}");
         let of = self.notes(revision).into_iter().filter(|note| note["context"] == context.as_str());
-        of.map(|note| format!("{}: {}", note["state"].as_str().unwrap(), note["description"].as_str().unwrap_or_default()))
-            .collect()
+        of.map(|note| {
+            format!("{}: {}", note["state"].as_str().unwrap(), note["description"].as_str().unwrap_or_default())
+        })
+        .collect()
     }
 
     /// Their states alone.

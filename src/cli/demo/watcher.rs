@@ -43,7 +43,7 @@ impl Watcher {
                 if event.key.name == "web"
                     && let Some(live) = event.after
                 {
-                    lowest.fetch_min(number(&live, "/status/readyReplicas"), Ordering::Relaxed);
+                    lowest.fetch_min(number(&live.whole().0, "/status/readyReplicas"), Ordering::Relaxed);
                 }
             }
         });

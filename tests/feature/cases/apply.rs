@@ -74,7 +74,9 @@ fn definition(group: &str, plural: &str, fields: &str) -> String {
 
 /// The position of the first write to this resource.
 fn place(written: &[String], resource: &str) -> usize {
-    let found = written.iter().position(|line| line.contains(&format!("/{resource}/")) || line.ends_with(&format!("/{resource}")));
+    let found = written
+        .iter()
+        .position(|line| line.contains(&format!("/{resource}/")) || line.ends_with(&format!("/{resource}")));
     found.unwrap_or_else(|| panic!("nothing was written to {resource}: {written:#?}"))
 }
 

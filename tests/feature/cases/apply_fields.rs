@@ -21,14 +21,42 @@ fn immutable(replace: bool) -> [(&'static str, &'static str, String, String); 5]
         let head = fixed(kind, replace);
         (name, resource, format!("{head}{from}\n"), format!("{head}{to}\n"))
     };
-    let deployment = |label: &str| format!("spec: {{selector: {{matchLabels: {{app: {label}}}}}, template: {{metadata: {{labels: {{app: {label}}}}}, spec: {{containers: [{{name: a, image: 'a:1'}}]}}}}}}");
-    let job = |image: &str| format!("spec: {{template: {{spec: {{restartPolicy: Never, containers: [{{name: a, image: '{image}'}}]}}}}}}");
-    let set = |size: &str| format!("spec: {{serviceName: x, replicas: 0, selector: {{matchLabels: {{app: s}}}}, template: {{metadata: {{labels: {{app: s}}}}, spec: {{containers: [{{name: a, image: 'a:1'}}]}}}}, volumeClaimTemplates: [{{metadata: {{name: d}}, spec: {{accessModes: [ReadWriteOnce], resources: {{requests: {{storage: {size}}}}}}}}}]}}");
+    let deployment = |label: &str| {
+        format!(
+            "spec: {{selector: {{matchLabels: {{app: {label}}}}}, template: {{metadata: {{labels: {{app: {label}}}}}, spec: {{containers: [{{name: a, image: 'a:1'}}]}}}}}}"
+        )
+    };
+    let job = |image: &str| {
+        format!("spec: {{template: {{spec: {{restartPolicy: Never, containers: [{{name: a, image: '{image}'}}]}}}}}}")
+    };
+    let set = |size: &str| {
+        format!(
+            "spec: {{serviceName: x, replicas: 0, selector: {{matchLabels: {{app: s}}}}, template: {{metadata: {{labels: {{app: s}}}}, spec: {{containers: [{{name: a, image: 'a:1'}}]}}}}, volumeClaimTemplates: [{{metadata: {{name: d}}, spec: {{accessModes: [ReadWriteOnce], resources: {{requests: {{storage: {size}}}}}}}}}]}}"
+        )
+    };
     [
-        two("a/deployment.yaml", "deployment/x", "apiVersion: apps/v1\nkind: Deployment", &deployment("one"), &deployment("two")),
-        two("a/service.yaml", "service/x", "apiVersion: v1\nkind: Service", "spec: {selector: {app: one}, ports: [{port: 80}]}", "spec: {clusterIP: None, selector: {app: two}, ports: [{port: 80}]}"),
+        two(
+            "a/deployment.yaml",
+            "deployment/x",
+            "apiVersion: apps/v1\nkind: Deployment",
+            &deployment("one"),
+            &deployment("two"),
+        ),
+        two(
+            "a/service.yaml",
+            "service/x",
+            "apiVersion: v1\nkind: Service",
+            "spec: {selector: {app: one}, ports: [{port: 80}]}",
+            "spec: {clusterIP: None, selector: {app: two}, ports: [{port: 80}]}",
+        ),
         two("a/job.yaml", "job/x", "apiVersion: batch/v1\nkind: Job", &job("a:1"), &job("a:2")),
-        two("a/config.yaml", "configmap/x", "apiVersion: v1\nkind: ConfigMap", "immutable: true\ndata: {a: one}", "immutable: true\ndata: {a: two}"),
+        two(
+            "a/config.yaml",
+            "configmap/x",
+            "apiVersion: v1\nkind: ConfigMap",
+            "immutable: true\ndata: {a: one}",
+            "immutable: true\ndata: {a: two}",
+        ),
         two("a/set.yaml", "statefulset/x", "apiVersion: apps/v1\nkind: StatefulSet", &set("1Gi"), &set("2Gi")),
     ]
 }

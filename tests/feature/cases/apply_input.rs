@@ -14,7 +14,12 @@ const QUIET: &str = "--timeout 30s";
 
 /// A CRD of any content with these versions; the first one is stored.
 fn definition(group: &str, versions: &[&str], conversion: &str) -> String {
-    let version = |(i, name): (usize, &&str)| format!("{{name: {name}, served: true, storage: {}, schema: {{openAPIV3Schema: {{type: object, x-kubernetes-preserve-unknown-fields: true}}}}}}", i == 0);
+    let version = |(i, name): (usize, &&str)| {
+        format!(
+            "{{name: {name}, served: true, storage: {}, schema: {{openAPIV3Schema: {{type: object, x-kubernetes-preserve-unknown-fields: true}}}}}}",
+            i == 0
+        )
+    };
     let versions: Vec<String> = versions.iter().enumerate().map(version).collect();
     format!(
         "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{name: gadgets.{group}}}\nspec:\n  group: {group}\n  scope: Namespaced\n  names: {{plural: gadgets, singular: gadget, kind: Gadget}}\n  versions: [{}]\n{conversion}",

@@ -124,7 +124,11 @@ impl Proxy {
 
     /// What was written so far, oldest first, as `METHOD path`; records of driftless itself aside.
     pub fn written(&self) -> Vec<String> {
-        self.asked().iter().filter(|asked| asked.writes() && !asked.path.contains("/namespaces/driftless/")).map(Asked::brief).collect()
+        self.asked()
+            .iter()
+            .filter(|asked| asked.writes() && !asked.path.contains("/namespaces/driftless/"))
+            .map(Asked::brief)
+            .collect()
     }
 
     /// Forgets what was asked so far.

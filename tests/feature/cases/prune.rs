@@ -54,7 +54,9 @@ pub fn is_going(cluster: &Cluster, namespace: &str, object: &str) -> bool {
 }
 
 fn claim(name: &str) -> String {
-    format!("apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {{name: {name}}}\nspec: {{accessModes: [ReadWriteOnce], storageClassName: none, resources: {{requests: {{storage: 1Gi}}}}}}\n")
+    format!(
+        "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {{name: {name}}}\nspec: {{accessModes: [ReadWriteOnce], storageClassName: none, resources: {{requests: {{storage: 1Gi}}}}}}\n"
+    )
 }
 
 fn error(report: &Value) -> &str {

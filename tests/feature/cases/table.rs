@@ -167,8 +167,7 @@ fn every_number_has_a_test() {
     let numbers: BTreeSet<u32> = names.iter().filter_map(|name| number(name)).collect();
     let missing: Vec<u32> = (1..=CASES).filter(|number| !numbers.contains(number)).collect();
     assert!(missing.is_empty(), "no test for {missing:?}");
-    let strange: Vec<&&str> =
-        names.iter().filter(|name| number(name).is_none_or(|n| n == 0 || n > CASES)).collect();
+    let strange: Vec<&&str> = names.iter().filter(|name| number(name).is_none_or(|n| n == 0 || n > CASES)).collect();
     assert!(strange.is_empty(), "no such case: {strange:?}");
     assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "two tests have one name: the table would show one");
 }
