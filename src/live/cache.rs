@@ -9,6 +9,7 @@
 use super::client::{ApiError, Call, Client};
 use super::kinds::Kind;
 use super::packed::Packed;
+use crate::inventory::identity::PART_OF;
 use crate::object::{Gvk, Live, Manifest, ObjectKey, Problem};
 use futures::StreamExt;
 use serde_json::Value;
@@ -237,21 +238,27 @@ impl Cache {
         self.shared.finished().entry(key.clone()).or_insert_with(|| uid.to_owned());
     }
 
-    /// Takes in what the server answered to our own write. No event is sent for it.
+    /// Takes in what the server answered to our own write. No event is sent for it, unless it takes an object over from
+    /// another app of ours: that one has to hear of it.
     pub fn absorb(&self, live: &Arc<Live>) {
         let gvk = live.gvk();
         let (key, packed) = (live.key(), Arc::new(Packed::new(live)));
         self.shared.notice(&key, &packed);
         self.shared.keep(live.clone());
-        self.shared.with(|all| {
-            if let Some(collection) = all.get_mut(&gvk) {
-                let known = collection.objects.get(&key);
-                if known.is_none_or(|known| is_newer(&packed, known)) {
-                    collection.objects.insert(key, packed);
-                }
+        let taken = self.shared.with(|all| {
+            let collection = all.get_mut(&gvk)?;
+            let known = collection.objects.get(&key);
+            if known.is_some_and(|known| !is_newer(&packed, known)) {
+                return None;
             }
+            let before = collection.objects.insert(key.clone(), packed.clone())?;
+            let moved = before.label(PART_OF) != packed.label(PART_OF);
+            moved.then_some(Event { key, before: Some(before), after: Some(packed) })
         });
         self.shared.pulse.send_modify(|v| *v += 1);
+        if let Some(taken) = taken {
+            let _ = self.shared.events.send(taken);
+        }
     }
 
     /// Takes out what our own write deleted.

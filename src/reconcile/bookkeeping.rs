@@ -6,10 +6,11 @@ use crate::apply::machine::StepState;
 use crate::apply::parents::{ParentError, Parents};
 use crate::engine::Engine;
 use crate::inventory::{HookRecord, Member, Parent, StoredParent, SyncRecord};
-use crate::object::{Manifest, ObjectKey, Problem};
+use crate::object::{Manifest, ObjectKey, ObjectRef, Problem};
 use crate::plan::hook::{HookObject, Phase};
 use crate::plan::{self, Planned};
 use jiff::Timestamp;
+use std::collections::BTreeSet;
 
 /// Inventories written anew because another process wrote in between.
 const RACES: usize = 5;
@@ -88,6 +89,7 @@ pub(super) fn take_in_results(
     wanted: &Wanted<'_>,
     key: &[u8],
 ) {
+    let half_done = half_done(planned, carried);
     for (step, result) in planned.graph.steps.iter().zip(&carried.results) {
         let Some(object) = &step.object else { continue };
         let object_key = object.key();
@@ -102,8 +104,9 @@ pub(super) fn take_in_results(
             (plan::StepKind::Apply { .. } | plan::StepKind::Replace { .. }, Some(live)) => {
                 if let Some(member) = parent.members.iter_mut().find(|m| m.object.key() == object_key) {
                     member.uid = live.uid().map(str::to_owned);
-                    member.desired = planned.desired.get(&object_key).cloned();
-                    member.owned = Some(plan::owned_digest(live, &object_key, key));
+                    let whole = !half_done.contains(&object_key);
+                    member.desired = planned.desired.get(&object_key).filter(|_| whole).cloned();
+                    member.owned = whole.then(|| plan::owned_digest(live, &object_key, key));
                 }
             }
             _ => {}
@@ -114,6 +117,15 @@ pub(super) fn take_in_results(
         parent.digest = Some(wanted.rendered.digest.clone());
         parent.revision = Some(wanted.revision.to_string());
     }
+}
+
+/// Objects that are written in several steps (scaled, then rolled out), and were not written in all of them. They are not
+/// as Git wants them, so that no digest may say so: the next plan has to look at them again.
+fn half_done(planned: &Planned, carried: &Carried) -> BTreeSet<ObjectKey> {
+    let writes = |step: &plan::Step| matches!(step.kind, plan::StepKind::Apply { .. } | plan::StepKind::Replace { .. });
+    let steps = planned.graph.steps.iter().zip(&carried.results);
+    let open = steps.filter(|(step, result)| writes(step) && result.state != StepState::Written);
+    open.filter_map(|(step, _)| step.object.as_ref().map(ObjectRef::key)).collect()
 }
 
 /// Digests of objects that turned out to be unchanged. True if anything was new.
@@ -141,7 +153,8 @@ pub(super) async fn remember_unchanged(
     planned: &Planned,
     wanted: &Wanted<'_>,
 ) -> Result<(), ParentError> {
-    let before = stored.parent.clone();
+    let before = (stored.parent.clone(), stored.lock.clone());
+    close_interrupted(&engine.parents, stored, wanted);
     note_finished(engine, &mut stored.parent);
     take_in_unchanged(&mut stored.parent, planned);
     lift_outdated_hold(&mut stored.parent, wanted);
@@ -149,10 +162,28 @@ pub(super) async fn remember_unchanged(
         stored.parent.digest = Some(wanted.rendered.digest.clone());
         stored.parent.revision = Some(wanted.revision.to_string());
     }
-    if stored.parent == before || (stored.resource_version.is_none() && stored.parent.members.is_empty()) {
+    if (&stored.parent, &stored.lock) == (&before.0, &before.1)
+        || (stored.resource_version.is_none() && stored.parent.members.is_empty())
+    {
         return Ok(());
     }
     engine.parents.save(stored).await
+}
+
+/// A process that was killed after its last write left its sync open, and its lock behind: all of it is there, so that it
+/// is over. A lock whose holder lives is left alone.
+fn close_interrupted(parents: &Parents, stored: &mut StoredParent, wanted: &Wanted<'_>) {
+    if stored.lock.is_some() && parents.claim(stored).is_err() {
+        return;
+    }
+    stored.lock = None;
+    if stored.parent.interrupted(&wanted.rendered.digest).is_some()
+        && let Some(record) = stored.parent.syncs.first_mut()
+    {
+        record.outcome = "applied".to_owned();
+        record.message.clear();
+        record.finished = Some(Timestamp::now().to_string());
+    }
 }
 
 pub(super) fn conclude(stored: &mut StoredParent, carried: &Carried, wanted: &Wanted<'_>) {
