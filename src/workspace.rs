@@ -261,7 +261,8 @@ pub async fn members_on(
     // All apps gone is a wrong path or an emptied branch rather than an order to delete everything.
     let all_gone = members.is_empty();
     for gone in removed(&members, &parents) {
-        if gone.parent.members.is_empty() && (all_gone || !keep_empty) {
+        // One that is suspended may not even be taken away.
+        if gone.parent.members.is_empty() && (all_gone || !keep_empty || gone.parent.suspended) {
             continue;
         }
         let namespace = &gone.parent.namespace;

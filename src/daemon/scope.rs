@@ -382,7 +382,8 @@ impl ScopeTask {
         tip: &Tip,
     ) -> Result<(Vec<Member>, Neighbours), Vec<Problem>> {
         let key = engine.digest_key().await.map_err(|e| vec![e.problem()])?.to_vec();
-        members_on(engine, (&self.config, &self.origin, &self.tools), apps, tip, &key, false).await
+        // What a killed process left of an app that is gone is taken away too, though it owns nothing any more.
+        members_on(engine, (&self.config, &self.origin, &self.tools), apps, tip, &key, true).await
     }
 
     fn start(
