@@ -6,6 +6,7 @@ use super::request::{ApiRequest, ApiResponse};
 use super::schema::openapi;
 use super::server::{ApiServer, GIT_VERSION};
 use super::status::Status;
+use crate::object::Gk;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -66,7 +67,22 @@ pub fn groups(server: &ApiServer) -> BTreeMap<String, Vec<String>> {
     for group in ["authentication.k8s.io", "authorization.k8s.io"] {
         out.insert(group.to_owned(), vec!["v1".to_owned()]);
     }
+    for (group, version) in aggregated_versions(server) {
+        let versions = out.entry(group).or_default();
+        if !versions.contains(&version) {
+            versions.push(version);
+        }
+    }
     out
+}
+
+/// Groups that an APIService says somebody else serves. They are listed though nobody answers: a real server lists them
+/// as stale, so that a client tells what is broken from what is not there.
+fn aggregated_versions(server: &ApiServer) -> Vec<(String, String)> {
+    let services = server.store().list(&Gk::new("apiregistration.k8s.io", "APIService"), None);
+    let text = |service: &Value, field: &str| service["spec"][field].as_str().unwrap_or_default().to_owned();
+    let remote = services.into_iter().filter(|service| !service["spec"]["service"].is_null());
+    remote.map(|service| (text(service, "group"), text(service, "version"))).collect()
 }
 
 fn group_of(group: &str, versions: &[String], alone: bool) -> Value {
@@ -176,8 +192,10 @@ fn aggregated_list(server: &ApiServer, core: bool) -> ApiResponse {
             let versions: Vec<Value> = versions
                 .iter()
                 .map(|version| {
-                    json!({"version": version, "resources": aggregated_resources(server, group, version),
-                        "freshness": "Current"})
+                    let resources = aggregated_resources(server, group, version);
+                    let stale = resources.is_empty() && server.is_aggregated(group, version);
+                    let freshness = if stale { "Stale" } else { "Current" };
+                    json!({"version": version, "resources": resources, "freshness": freshness})
                 })
                 .collect();
             let metadata = if group.is_empty() { json!({}) } else { json!({"name": group}) };

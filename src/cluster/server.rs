@@ -192,7 +192,7 @@ impl ApiServer {
             // A group that is not served has no handler that could answer with a Status.
             let served = |k: &Arc<Kind>| k.gk.group == target.group && k.version(&target.version).is_some();
             if !self.kinds.iter().any(served) {
-                if self.aggregated(&target) {
+                if self.is_aggregated(&target.group, &target.version) {
                     return Ok(Answer::Response(ApiResponse::text(503, "service unavailable\n")));
                 }
                 return Ok(Answer::Response(ApiResponse::text(404, "404 page not found\n")));
@@ -216,8 +216,8 @@ impl ApiServer {
     }
 
     /// True if an APIService says that somebody else serves the group: nobody answers for it here.
-    fn aggregated(&self, target: &Target) -> bool {
-        let name = format!("{}.{}", target.version, target.group);
+    pub(super) fn is_aggregated(&self, group: &str, version: &str) -> bool {
+        let name = format!("{version}.{group}");
         let service = self.store.get(&Gk::new("apiregistration.k8s.io", "APIService"), "", &name);
         service.is_some_and(|service| !service["spec"]["service"].is_null())
     }

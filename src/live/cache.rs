@@ -206,7 +206,7 @@ impl Cache {
 
     /// Every known object of an ApplySet.
     pub fn part_of(&self, applyset_id: &str) -> Vec<Arc<Live>> {
-        self.chosen(|packed| packed.label(crate::inventory::identity::PART_OF) == Some(applyset_id))
+        self.chosen(|packed| packed.label(PART_OF) == Some(applyset_id))
     }
 
     fn chosen(&self, choose: impl Fn(&Packed) -> bool) -> Vec<Arc<Live>> {

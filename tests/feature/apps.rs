@@ -110,23 +110,4 @@ on_every_cluster! {
         assert!(!cluster.has(&ns, "configmap/web"));
     }
 
-    /// A Job that has succeeded does not run again once its TTL has removed it; new content does.
-    fn a_finished_job_with_a_ttl(cluster) {
-        let app = Scratch::new(cluster, "ttl");
-        let ns = app.namespace.clone();
-        let job = |image: &str| format!(
-            "apiVersion: batch/v1\nkind: Job\nmetadata: {{name: once}}\nspec:\n  ttlSecondsAfterFinished: 1\n  template: {{spec: {{restartPolicy: Never, containers: [{{name: a, image: \"{image}\"}}]}}}}\n"
-        );
-        app.write("web/job.yaml", &job("a:1")).commit("one");
-        app.run("sync").exits(0);
-        cluster.eventually("its TTL to pass", || !cluster.has(&ns, "job/once"));
-        app.run("plan").exits(0);
-        app.run("sync").exits(0).says("In sync and healthy");
-        let status = app.run("status -o json").exits(0).json();
-        assert_eq!((&status["apps"][0]["sync"], &status["apps"][0]["health"]), (&"Synced".into(), &"Healthy".into()), "{status:#}");
-        assert!(!cluster.has(&ns, "job/once"));
-        app.write("web/job.yaml", &job("a:2")).commit("two");
-        app.run("plan").exits(2);
-        app.run("sync").exits(0);
-    }
 }

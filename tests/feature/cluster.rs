@@ -75,7 +75,8 @@ impl Cluster {
             .as_ref()
     }
 
-    fn command(&self) -> Command {
+    /// A kubectl for this cluster.
+    pub fn command(&self) -> Command {
         let mut command = Command::new(&self.kubectl);
         let cache = self.kubeconfig.with_extension("kubectl-cache");
         command.env("KUBECONFIG", &self.kubeconfig).env("KUBECACHEDIR", cache).env("KUBERC", "off");
@@ -133,12 +134,6 @@ impl Cluster {
             assert!(start.elapsed() < Duration::from_secs(60), "{what}: not within a minute");
             std::thread::sleep(Duration::from_millis(100));
         }
-    }
-
-    /// The requests of this build's binary since `from` (an index into them), as `VERB path`; `None` without an audit log.
-    pub fn requests(&self) -> Option<Vec<Value>> {
-        let ours = |event: &Value| event["userAgent"].as_str().is_some_and(|agent| agent.starts_with("driftless/"));
-        Some(self.plane?.requests(ours))
     }
 }
 

@@ -1,7 +1,6 @@
 //! What the program does, seen from outside.
 
 mod apps;
-mod base;
 mod daemon_changes;
 mod daemon_outage;
 mod daemon_restart;

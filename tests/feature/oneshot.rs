@@ -3,100 +3,9 @@
 use super::cluster::Cluster;
 use super::scratch::{Ended, Scratch};
 use crate::on_every_cluster;
-use serde_json::{Value, json};
-use std::collections::BTreeMap;
-
-/// The changes of a plan or sync as `Kind/name: actions`.
-fn changes(report: &Value) -> Vec<String> {
-    let apps = report["apps"].as_array().unwrap();
-    let all = apps.iter().flat_map(|app| app["changes"].as_array().unwrap());
-    let text = |change: &Value| {
-        let actions: Vec<&str> =
-            change["actions"].as_array().unwrap().iter().map(|action| action.as_str().unwrap()).collect();
-        format!(
-            "{}/{}: {}",
-            change["object"]["kind"].as_str().unwrap(),
-            change["object"]["name"].as_str().unwrap(),
-            actions.join("+")
-        )
-    };
-    let mut out: Vec<String> = all.map(text).collect();
-    out.sort();
-    out
-}
-
-/// `resourceVersion` and uid of every object with our label in a namespace.
-fn versions(cluster: &Cluster, namespace: &str) -> BTreeMap<String, (String, String)> {
-    let kinds = "configmaps,services,deployments,serviceaccounts";
-    let line = format!("-n {namespace} get {kinds} -l applyset.kubernetes.io/part-of -o json");
-    let list: Value = serde_json::from_str(&cluster.kubectl(&line)).unwrap();
-    let text = |object: &Value, field: &str| object["metadata"][field].as_str().unwrap().to_owned();
-    let entry = |object: &Value| {
-        let key = format!("{}/{}", object["kind"].as_str().unwrap(), text(object, "name"));
-        // A Deployment's status moves its version: its generation tells whether somebody wrote its spec.
-        let version = match object["kind"].as_str() {
-            Some("Deployment") => object["metadata"]["generation"].to_string(),
-            _ => text(object, "resourceVersion"),
-        };
-        (key, (version, text(object, "uid")))
-    };
-    list["items"].as_array().unwrap().iter().map(entry).collect()
-}
-
-fn managers(object: &Value) -> Vec<String> {
-    let entries = object["metadata"]["managedFields"].as_array().unwrap().iter();
-    let spec = entries.filter(|entry| entry.get("subresource").is_none());
-    // The controller writes its revision annotation into the object itself.
-    let name =
-        |entry: &Value| format!("{} {}", entry["manager"].as_str().unwrap(), entry["operation"].as_str().unwrap());
-    let mut out: Vec<String> = spec.map(name).filter(|m| !m.starts_with("kube-controller-manager")).collect();
-    out.sort();
-    out
-}
-
-const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {selector: {app: web}, ports: [{name: http, port: 80}]}\n";
+use serde_json::json;
 
 on_every_cluster! {
-    /// Case 21: what moves is never deleted, what is gone leaves nothing, all gone is refused.
-    fn moves_and_removals(cluster) {
-        let app = Scratch::new(cluster, "moves");
-        let ns = app.namespace.clone();
-        for name in ["1", "2"] {
-            app.config_map(&format!("a/{name}.yaml"), &format!("a{name}"), "x");
-            app.config_map(&format!("b/{name}.yaml"), &format!("b{name}"), "x");
-        }
-        app.commit("one");
-        app.run("sync").exits(0);
-        let before = versions(cluster, &ns);
-        let uids = |all: &BTreeMap<String, (String, String)>| -> Vec<String> { all.values().map(|v| v.1.clone()).collect() };
-        app.git("mv a/1.yaml b/a1.yaml");
-        app.commit("an object moves");
-        app.run("sync").exits(0);
-        assert_eq!(uids(&versions(cluster, &ns)), uids(&before));
-        assert!(changes(&app.run("plan -o json").exits(0).json()).is_empty());
-        app.git("mv b c");
-        app.commit("an app is renamed");
-        app.run("sync").exits(0);
-        let moved = versions(cluster, &ns);
-        assert_eq!(uids(&moved), uids(&before));
-        app.run("sync").exits(0);
-        assert_eq!(versions(cluster, &ns), moved);
-        let parents = || cluster.kubectl("-n driftless get configmaps -o yaml");
-        let root = app.path().canonicalize().unwrap().display().to_string();
-        let parent_of = |name: &str| parents().lines().any(|line| line.contains(&root) && line.contains(&format!("\"app\":\"{name}\"")));
-        assert!(parent_of("a") && parent_of("c") && !parent_of("b"), "an app that is gone leaves no inventory");
-        app.remove("a").commit("an app is removed");
-        app.run("sync").exits(0);
-        assert!(!cluster.has(&ns, "configmap/a2") && cluster.has(&ns, "configmap/a1"));
-        assert!(!parent_of("a"));
-        app.remove("c").commit("all are removed");
-        app.run("plan").exits(4);
-        app.run("sync").exits(4).says("refused to delete them all");
-        assert!(cluster.has(&ns, "configmap/b1"));
-        assert_eq!(app.states().last().unwrap(), &("failure".to_owned(), Some(4)));
-        app.run("sync --path nowhere").exits(1).says("nowhere");
-    }
-
     fn refusals(cluster) {
         let app = Scratch::new(cluster, "refused");
         let ns = app.namespace.clone();
@@ -122,32 +31,6 @@ on_every_cluster! {
         app.remove("a/b.yaml").config_map("b/new.yaml", "new", "1").config_map("a/new.yaml", "new", "2").commit("both want one");
         app.run("sync").exits(4);
         assert!(app.run("plan -o json").json()["apps"].as_array().unwrap().iter().any(|app| app["error"].is_object()));
-    }
-
-    /// Case 19: over the limit, then approved. What is no prune goes on.
-    fn approval(cluster) {
-        let app = Scratch::new(cluster, "approve");
-        let ns = app.namespace.clone();
-        for i in 1..=6 {
-            app.config_map(&format!("a/{i}.yaml"), &format!("c{i}"), "1");
-        }
-        app.commit("one");
-        app.run("sync").exits(0);
-        for i in 1..=5 {
-            app.remove(&format!("a/{i}.yaml"));
-        }
-        app.config_map("a/6.yaml", "c6", "2").commit("two");
-        app.run("plan").exits(4).says("driftless approve a");
-        let report = app.run("sync -o json").exits(4).json();
-        assert_eq!(report["apps"][0]["error"]["reason"], "PruneLimit");
-        assert_eq!(cluster.object(&ns, "configmap/c6")["data"]["v"], "2");
-        assert!(cluster.has(&ns, "configmap/c1"));
-        app.run("log --wait").exits(4);
-        app.run("approve a").exits(0);
-        app.run("sync").exits(0);
-        assert!(!cluster.has(&ns, "configmap/c1") && cluster.has(&ns, "configmap/c6"));
-        let said: Vec<Option<u64>> = app.states().into_iter().filter(|s| s.0 != "pending").map(|s| s.1).collect();
-        assert_eq!(said, [Some(4), Some(0)]);
     }
 
     fn hold_and_suspend(cluster) {

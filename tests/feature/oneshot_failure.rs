@@ -1,5 +1,4 @@
-//! What goes wrong around a one-shot `sync`: pods that do not start, clusters that do not answer, processes that are
-//! killed or meet each other.
+//! What goes wrong around a one-shot `sync`: pods that do not start, and clusters that do not answer.
 
 use super::cluster::Cluster;
 use super::scratch::Scratch;
@@ -15,48 +14,6 @@ fn config(on_failure: &str) -> String {
 }
 
 on_every_cluster! {
-    /// Case 26.
-    fn unhealthy_then_fixed_while_it_scales(cluster) {
-        let app = Scratch::new(cluster, "unhealthy");
-        let ns = app.namespace.clone();
-        app.deployment("a/web.yaml", "web", "web:1", 1, "").commit("one");
-        app.run("sync").exits(0);
-        app.deployment("a/web.yaml", "web", "web:bad", 1, "").commit("two");
-        let report = app.run("sync --timeout 8s -o json").exits(3).json();
-        let message = report["apps"][0]["message"].as_str().unwrap();
-        assert!(message.contains("ImagePull") || message.contains("ErrImage"), "{message}");
-        assert_eq!(report["apps"][0]["sync"], "Synced");
-        assert_eq!(app.states().last().unwrap(), &("failure".to_owned(), Some(3)));
-        app.run("log --wait").exits(3);
-        app.deployment("a/web.yaml", "web", "web:3", 2, "").commit("three");
-        app.run("sync --timeout 60s").exits(0);
-        assert_eq!(cluster.object(&ns, "deployment/web")["status"]["readyReplicas"], 2);
-    }
-
-    /// Case 27.
-    fn a_rollback_holds_what_was_bad(cluster) {
-        let app = Scratch::new(cluster, "rollback");
-        let ns = app.namespace.clone();
-        app.write("driftless.toml", &config("rollback"));
-        app.deployment("a/web.yaml", "web", "web:1", 1, "").commit("one");
-        app.run("sync").exits(0);
-        app.deployment("a/web.yaml", "web", "web:bad", 1, "").commit("two");
-        let report = app.run("sync -o json").exits(3).json();
-        let image = |app: &str| cluster.object(&ns, app)["spec"]["template"]["spec"]["containers"][0]["image"].clone();
-        assert_eq!(image("deployment/web"), "web:1", "{report:#}");
-        assert_eq!(report["apps"][0]["sync"], "Held");
-        assert!(report["apps"][0]["message"].as_str().unwrap().contains("rolled back"), "{report:#}");
-        app.run("sync").exits(4);
-        app.run("log --wait").exits(4);
-        app.write("README.md", "x").commit("unrelated");
-        app.run("sync").exits(4);
-        assert_eq!(image("deployment/web"), "web:1");
-        app.deployment("a/web.yaml", "web", "web:2", 1, "").commit("fixed");
-        app.run("sync").exits(0);
-        assert_eq!(image("deployment/web"), "web:2");
-        app.run("sync").exits(0);
-    }
-
     fn hold_and_report_on_failure(cluster) {
         let app = Scratch::new(cluster, "onfailure");
         let ns = app.namespace.clone();
@@ -91,50 +48,6 @@ on_every_cluster! {
         app.run("sync nowhere").exits(1).says("its apps are: a");
     }
 
-    /// Two syncs of one app at once: one writer at a time, both end well.
-    fn two_at_once(cluster) {
-        let app = Scratch::new(cluster, "twice");
-        for i in 0..30 {
-            app.config_map(&format!("a/{i}.yaml"), &format!("c{i}"), "1");
-        }
-        app.commit("one");
-        let both = [app.start("sync -o json"), app.start("sync -o json")];
-        let both = both.map(|child| Scratch::ended(child).exits(0).json());
-        let created: usize = both.iter().map(|report| report["apps"][0]["changes"].as_array().unwrap().len()).sum();
-        assert_eq!(created, 30);
-    }
-
-    /// Case 23: killed at some moment, then run again.
-    fn killed_and_run_again(cluster) {
-        let app = Scratch::new(cluster, "killed");
-        let ns = app.namespace.clone();
-        for round in 1..=4_u64 {
-            for i in 0..40 {
-                app.config_map(&format!("a/{i}.yaml"), &format!("c{i}"), &round.to_string());
-            }
-            if round > 1 {
-                app.remove(&format!("a/{round}.yaml"));
-            }
-            app.commit("round");
-            let mut child = app.start("sync");
-            std::thread::sleep(Duration::from_millis(150 * round));
-            child.kill().unwrap();
-            child.wait().unwrap();
-            let begun = Instant::now();
-            app.run("sync").exits(0);
-            assert!(begun.elapsed() < Duration::from_secs(20), "a dead process's lock is taken at once");
-        }
-        let mut names: Vec<String> = cluster.kubectl(&format!("-n {ns} get configmaps -l applyset.kubernetes.io/part-of -o name")).lines().map(str::to_owned).collect();
-        names.sort();
-        assert_eq!(names.len(), 39, "{names:?}");
-        assert!(!names.contains(&"configmap/c4".to_owned()));
-        assert_eq!(app.run("plan").exits(0).err, "");
-        let open = app.run("log -n 10 -o json").json();
-        for commit in open["commits"].as_array().unwrap() {
-            let last = commit["statuses"].as_array().unwrap().iter().rfind(|note| note["context"] == "driftless/sync");
-            assert_ne!(last.unwrap()["state"], "pending", "{open:#}");
-        }
-    }
 }
 
 /// A reader may not write, and is told which right is missing.

@@ -5,6 +5,8 @@ use crate::support::control_plane::spawn_bound_to_process;
 use crate::support::daemon::{Process, eventually_or};
 use serde_json::Value;
 use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -42,6 +44,19 @@ impl Running {
     /// What it logged so far.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// The body of `GET path` from it.
+    pub fn get(&self, path: &str) -> Option<String> {
+        let log = self.log();
+        let line = log.lines().find(|line| line.contains("serving /healthz"))?;
+        let line: Value = serde_json::from_str(line).ok()?;
+        let address = line["fields"]["address"].as_str()?.to_owned();
+        let mut stream = TcpStream::connect(&address).ok()?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        Some(text.split_once("\r\n\r\n")?.1.to_owned())
     }
 
     /// Sends it a signal.

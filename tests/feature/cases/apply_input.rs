@@ -73,7 +73,8 @@ on_every_cluster! {
         let error = &of_app(&report, "bad")["error"];
         assert_eq!(text(&error["file"]), "bad/g.yaml", "{error}");
         assert!(text(&error["message"]).contains(&group), "{error}");
-        assert!(cluster.has(&ns, "configmap/good") && !cluster.has(&ns, "configmap/beside"));
+        assert_eq!(text(&error["reason"]), "Unknown", "it is there and broken, not a wrong kind: {error}");
+        assert!(cluster.has(&ns, "configmap/good") && cluster.has(&ns, "configmap/beside"), "only its objects suffer");
         app.remove("good/b.yaml").commit("two");
         app.run(&format!("sync good {QUIET}")).exits(0);
         assert!(!cluster.has(&ns, "configmap/gone"), "another app prunes as ever");
@@ -81,14 +82,14 @@ on_every_cluster! {
         seen(format!("APIService without endpoints: {:?}; the other app syncs and prunes", text(&error["reason"])));
     }
 
-    /// A conversion webhook that fails hides the objects of its kind: their app changes nothing, the others go on.
+    /// A conversion webhook that fails hides the objects of its kind: their app waits, the others go on.
     fn case_14_b_a_failing_conversion_is_its_objects_trouble(cluster) {
         let app = Scratch::new(cluster, "convert");
         let ns = app.namespace.clone();
         let group = format!("{ns}.example.org");
         cluster.kubectl_input("apply", &definition(&group, &["v1", "v2"], ""));
         cluster.kubectl(&format!("wait --for=condition=Established crd/gadgets.{group} --timeout=60s"));
-        app.write("bad/g.yaml", &gadget(&group, "v2")).config_map("bad/beside.yaml", "beside", "1").config_map("good/a.yaml", "good", "1").commit("one");
+        app.write("bad/g.yaml", &gadget(&group, "v2")).config_map("bad/beside.yaml", "beside", "1").config_map("bad/gone.yaml", "gone", "1").config_map("good/a.yaml", "good", "1").commit("one");
         app.run("sync").exits(0);
         let proxy = Proxy::before(cluster);
         let with = format!("--kubeconfig {}", proxy.kubeconfig(&app));
@@ -104,21 +105,19 @@ on_every_cluster! {
                 about.then(|| Fate::Answer(500, "", failure(500, "InternalError", &message)))
             });
         }
-        app.replace("bad/g.yaml", "a: 1", "a: 2").config_map("bad/beside.yaml", "beside", "2").config_map("good/a.yaml", "good", "2").commit("two");
-        let report = app.run(&format!("sync -o json {QUIET} {with}")).exits(1).json();
+        app.replace("bad/g.yaml", "a: 1", "a: 2").config_map("bad/beside.yaml", "beside", "2").config_map("good/a.yaml", "good", "2").remove("bad/gone.yaml").commit("two");
+        let report = app.run(&format!("sync -o json --timeout 5s {with}")).exits(1).json();
         let error = of_app(&report, "bad")["error"].to_string();
         assert!(error.contains("conversion webhook") || error.contains("convert"), "{error}");
         assert_eq!(cluster.object(&ns, "configmap/good")["data"]["v"], "2");
-        assert_eq!(cluster.object(&ns, "configmap/beside")["data"]["v"], "1", "nothing of the app is written");
-        // It drops the object from Git: what cannot be seen is not pruned, and nothing else of its app is.
-        app.remove("bad/g.yaml").remove("bad/beside.yaml").config_map("bad/new.yaml", "new", "1").commit("three");
-        app.run(&format!("sync {QUIET} {with}")).exits(1);
-        assert!(cluster.has(&ns, "configmap/beside"), "nothing is pruned while a list fails");
+        assert_eq!(cluster.object(&ns, "configmap/beside")["data"]["v"], "2", "only its objects suffer");
+        assert!(cluster.has(&ns, "configmap/gone"), "nothing is pruned while a list fails");
         cluster.kubectl_input("apply", &definition(&group, &["v1", "v2"], "  conversion: {strategy: None}\n"));
         cluster.eventually("the conversion to work", || cluster.succeeds(&format!("-n {ns} get gadgets.v2.{group} g")));
         app.run(&format!("sync {QUIET}")).exits(0);
-        assert!(!cluster.has(&ns, "configmap/beside") && !cluster.has(&ns, &format!("gadgets.v1.{group}/g")));
-        seen("its app writes and prunes nothing, the other one goes on; all well once it converts");
+        assert!(!cluster.has(&ns, "configmap/gone"));
+        assert_eq!(cluster.object(&ns, &format!("gadgets.v1.{group}/g"))["spec"]["a"], 2);
+        seen("what cannot be converted waits, the rest is written, nothing of its app is pruned; all well once it converts");
     }
 
     /// A kind that is served late: an error that says so, and the daemon goes on when it is there.
@@ -268,12 +267,10 @@ on_every_cluster! {
             ("CustomResourceDefinition", "apiextensions.k8s.io/v1beta1", "apiextensions.k8s.io/v1"),
         ] {
             app.write("bad/x.yaml", &format!("# what\napiVersion: {version}\nkind: {kind}\nmetadata: {{name: x}}\n")).commit("old");
-            for command in ["check -o json", "sync -o json"] {
-                let report = app.run(command).exits(1).json();
-                let error = &of_app(&report, "bad")["error"];
-                let said = error.to_string();
-                assert_eq!(text(&error["file"]), "bad/x.yaml", "{said}");
-                assert!(said.contains(version) && said.contains(&format!("{instead}")) && said.contains("removed in Kubernetes 1."), "{said}");
+            let words = [format!("bad/x.yaml:2: {kind} x"), format!("{version} {kind} was removed in Kubernetes 1."), format!("write {instead} instead")];
+            for command in ["check", "sync"] {
+                let ended = app.run(command).exits(1);
+                words.iter().fold(ended, |ended, words| ended.says(words));
             }
         }
         assert!(cluster.has(&ns, "configmap/good"));
@@ -310,7 +307,7 @@ on_every_cluster! {
         for (yaml, words) in [
             ("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  generateName: x-\n", vec!["a/x.yaml:4", "generateName"]),
             ("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata:\n  a: one\n  b: two\n  a: three\n", vec!["a/x.yaml:7", "5"]),
-            ("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata:\n  a: yes\n", vec!["a/x.yaml", "quotes"]),
+            ("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata:\n  a: yes\n", vec!["a/x.yaml", "Quote it"]),
             ("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n", vec!["twice", "a/x.yaml:1"]),
         ] {
             app.write("a/x.yaml", yaml).commit("bad");

@@ -6,6 +6,7 @@ mod apply_fields;
 mod apply_input;
 mod drift;
 mod facts;
+mod ownership;
 mod proxy;
 mod prune;
 mod reports;

@@ -180,7 +180,7 @@ on_every_cluster! {
     fn case_20_b_a_rollback_waits_for_approval_too(cluster) {
         let app = Scratch::new(cluster, "rollclaim");
         let ns = app.namespace.clone();
-        app.config_map("a/a.yaml", "a", "1").commit("one");
+        app.write("driftless.toml", "[defaults]\ntimeout = \"5s\"\n").config_map("a/a.yaml", "a", "1").commit("one");
         app.run("sync").exits(0);
         app.write("a/claim.yaml", &claim("data")).config_map("a/a.yaml", "a", "2").commit("two");
         app.run("sync --no-wait").exits(0);

@@ -15,11 +15,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Mutex, Once, PoisonError};
 
 /// The files that hold the cases: the table knows from them which tests there are.
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 8] = [
     include_str!("apply.rs"),
     include_str!("apply_fields.rs"),
     include_str!("apply_input.rs"),
     include_str!("prune.rs"),
+    include_str!("ownership.rs"),
     include_str!("rollout.rs"),
     include_str!("drift.rs"),
     include_str!("reports.rs"),
