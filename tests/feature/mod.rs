@@ -16,5 +16,6 @@ mod hooks;
 mod oneshot;
 mod oneshot_failure;
 mod real_apps;
+mod rollouts;
 mod running;
 pub mod scratch;

@@ -13,7 +13,9 @@ const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: web, labe
 
 /// An app with a Deployment and a Service, in one directory.
 fn shop(app: &Scratch) -> String {
-    app.deployment("a/web.yaml", "web", "web:1", 1, ", env: [{name: A, value: a}]").write("a/s.yaml", SERVICE).commit("one")
+    app.deployment("a/web.yaml", "web", "web:1", 1, ", env: [{name: A, value: a}]")
+        .write("a/s.yaml", SERVICE)
+        .commit("one")
 }
 
 on_every_cluster! {

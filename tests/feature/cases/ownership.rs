@@ -33,7 +33,8 @@ fn contents(cluster: &Cluster, namespace: &str) -> Vec<String> {
     let text_of = cluster.kubectl(&format!("-n {namespace} get configmaps -l applyset.kubernetes.io/part-of -o json"));
     let list: Value = serde_json::from_str(&text_of).unwrap();
     let items = list["items"].as_array().unwrap().iter();
-    let mut out: Vec<String> = items.map(|item| format!("{}={}", text(&item["metadata"]["name"]), text(&item["data"]["v"]))).collect();
+    let mut out: Vec<String> =
+        items.map(|item| format!("{}={}", text(&item["metadata"]["name"]), text(&item["data"]["v"]))).collect();
     out.sort();
     out
 }

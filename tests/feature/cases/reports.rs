@@ -14,7 +14,11 @@ use std::fs;
 fn world(cluster: &Cluster, name: &str) -> Scratch {
     let app = Scratch::new(cluster, name);
     let settings = format!("[defaults]\nnamespace = \"{}\"\ntimeout = \"20s\"\n", app.namespace);
-    app.write("driftless.toml", &settings).config_map("web/one.yaml", "one", "first").config_map("web/two.yaml", "two", "first");
+    app.write("driftless.toml", &settings).config_map("web/one.yaml", "one", "first").config_map(
+        "web/two.yaml",
+        "two",
+        "first",
+    );
     app.config_map("old/old.yaml", "old", "first").commit("everything");
     app
 }
@@ -29,20 +33,25 @@ fn value_of(cluster: &Cluster, app: &Scratch, name: &str) -> String {
 fn requests(cluster: &Cluster, app: &Scratch) -> String {
     let root = app.path().canonicalize().unwrap().display().to_string();
     let list: Value = serde_json::from_str(&cluster.kubectl("get configmaps -n driftless -o json")).unwrap();
-    let ours = list["items"].as_array().unwrap().iter().filter(|item| item.to_string().contains(&root)).map(Value::to_string);
+    let ours =
+        list["items"].as_array().unwrap().iter().filter(|item| item.to_string().contains(&root)).map(Value::to_string);
     ours.filter(|text| text.contains("driftless.dev/request")).collect()
 }
 
 /// `context/state` of everything that was said of a commit.
 fn everything(app: &Scratch, revision: &str) -> Vec<String> {
-    app.notes(revision).iter().map(|note| format!("{} {} {}", text(&note["context"]), text(&note["state"]), text(&note["description"]))).collect()
+    app.notes(revision)
+        .iter()
+        .map(|note| format!("{} {} {}", text(&note["context"]), text(&note["state"]), text(&note["description"])))
+        .collect()
 }
 
 /// The same state of one context is never said twice in a row.
 fn nothing_twice(app: &Scratch, revision: &str) {
     let mut last: BTreeMap<String, String> = BTreeMap::new();
     for note in app.notes(revision) {
-        let (context, said) = (text(&note["context"]).to_owned(), format!("{} {}", text(&note["state"]), text(&note["description"])));
+        let (context, said) =
+            (text(&note["context"]).to_owned(), format!("{} {}", text(&note["state"]), text(&note["description"])));
         let before = last.insert(context.clone(), said.clone());
         assert_ne!(before.as_ref(), Some(&said), "{context} of {revision}");
     }

@@ -23,7 +23,15 @@ impl Watch {
     fn start(cluster: &Cluster, app: &Scratch, name: &str) -> Self {
         let lines = app.path().with_extension("watch");
         let mut command = cluster.command();
-        command.args(["-n", &app.namespace, "get", "deployment", name, "--watch", r#"-o=jsonpath=x{.status.readyReplicas}{"\n"}"#]);
+        command.args([
+            "-n",
+            &app.namespace,
+            "get",
+            "deployment",
+            name,
+            "--watch",
+            r#"-o=jsonpath=x{.status.readyReplicas}{"\n"}"#,
+        ]);
         command.stdin(Stdio::null()).stdout(File::create(&lines).unwrap()).stderr(Stdio::null());
         let watch = Self { _kubectl: Process(spawn_bound_to_process(command).unwrap()), lines };
         cluster.eventually("the watch shows something", || !watch.ready().is_empty());
@@ -39,7 +47,11 @@ impl Watch {
 /// A Deployment that never has fewer pods than it promises.
 fn careful(app: &Scratch, image: &str, replicas: u32) {
     app.deployment("a/web.yaml", "web", image, replicas, "");
-    app.replace("a/web.yaml", "  selector:", "  strategy: {rollingUpdate: {maxSurge: 1, maxUnavailable: 0}}\n  selector:");
+    app.replace(
+        "a/web.yaml",
+        "  selector:",
+        "  strategy: {rollingUpdate: {maxSurge: 1, maxUnavailable: 0}}\n  selector:",
+    );
 }
 
 fn image(cluster: &Cluster, namespace: &str, object: &str) -> String {
@@ -73,11 +85,16 @@ fn becomes(cluster: &Cluster, app: &Scratch, name: &str, wanted: &str, words: &s
 
 /// A pod template with these annotations of simulated pods.
 fn template(labels: &str, annotations: &str, image: &str) -> String {
-    format!("template: {{metadata: {{labels: {{app: {labels}}}, annotations: {{{annotations}}}}}, spec: {{containers: [{{name: main, image: '{image}'}}]}}}}")
+    format!(
+        "template: {{metadata: {{labels: {{app: {labels}}}, annotations: {{{annotations}}}}}, spec: {{containers: [{{name: main, image: '{image}'}}]}}}}"
+    )
 }
 
 fn workload(kind: &str, name: &str, spec: &str, annotations: &str, image: &str) -> String {
-    format!("apiVersion: apps/v1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {{{spec}selector: {{matchLabels: {{app: {name}}}}}, {}}}\n", template(name, annotations, image))
+    format!(
+        "apiVersion: apps/v1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {{{spec}selector: {{matchLabels: {{app: {name}}}}}, {}}}\n",
+        template(name, annotations, image)
+    )
 }
 
 on_every_cluster! {
