@@ -44,6 +44,8 @@ pub mod reconcile;
 
 pub mod workspace;
 
+pub mod hosts;
+
 pub mod outcome;
 
 pub mod rollback;

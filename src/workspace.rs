@@ -132,8 +132,11 @@ pub fn unsupported(config: &Config) -> Vec<Problem> {
         out.push(problem(what, "remove its `verify`, and protect the branch on the Git host"));
     }
     for report in config.reports.iter().filter(|report| report.kind != ReportKind::GitNotes) {
-        let what = format!("statuses of {:?} cannot be sent to a Git host", report.repository);
-        out.push(problem(what, "use `kind = \"git-notes\"`"));
+        let url = config.repositories.iter().find(|r| r.name == report.repository).map(|r| r.url.as_str());
+        // The repository that the file lies in has its address from its clone.
+        if let Some(url) = url.filter(|url| url.contains("://")) {
+            out.extend(crate::hosts::place(report, url).err());
+        }
     }
     if config.webhook.is_some() {
         out.push(problem("webhooks are not received".to_owned(), "remove `[webhook]`, and choose a short `interval`"));

@@ -8,9 +8,9 @@
 
 use super::exit::Exit;
 use super::setup::Setup;
-use crate::config::ReportKind;
+use crate::hosts::{Host, hosts_of};
 use crate::object::Problem;
-use crate::report::{Context, ContextKind, GitNotes, Ledger, Note, State, Timings};
+use crate::report::{Context, ContextKind, Ledger, Note, State, Timings};
 use crate::source::{GitMirror, Revision};
 use crate::workspace::{Origin, off_thread};
 use jiff::Timestamp;
@@ -43,7 +43,7 @@ struct Said {
 /// The statuses of one commit under one set of contexts: an instance's, or one cluster's of it. Cheap to clone.
 #[derive(Clone)]
 pub struct Notes {
-    to: Option<GitNotes>,
+    to: Vec<Host>,
     sync: Context,
     health: Context,
     revision: Revision,
@@ -53,34 +53,30 @@ pub struct Notes {
 impl Notes {
     /// Reads what was said before. `cluster` where there are several.
     pub async fn read(setup: &Setup, origin: &Origin, cluster: Option<&str>, revision: &Revision) -> Self {
-        let wanted = setup
-            .config
-            .reports
-            .iter()
-            .any(|r| r.kind == ReportKind::GitNotes && r.repository == origin.repository.name);
+        let mut to = Vec::new();
+        for host in hosts_of(&setup.config, origin) {
+            match host {
+                Ok(host) => to.push(host),
+                Err(problem) => tracing::warn!(%problem, "statuses are not sent there"),
+            }
+        }
         let context = |kind| {
             let context = Context::new(&setup.config.instance.name, kind);
             cluster.map_or(context.clone(), |cluster| context.in_cluster(cluster))
         };
         let (sync, health) = (context(ContextKind::Sync), context(ContextKind::Health));
         let mut notes = Vec::new();
-        if wanted {
+        for host in to.clone() {
             let (mirror, from) = (origin.mirror.clone(), revision.clone());
-            match off_thread(move || earlier(&mirror, &from)).await {
-                Ok(found) => notes = found,
+            match off_thread(move || earlier(&host, &mirror, &from)).await {
+                Ok(found) => notes.extend(found),
                 Err(problem) => tracing::warn!(%problem, "the statuses cannot be read"),
             }
         }
         let about = |note: &&Note| note.revision == *revision && note.context == sync;
         let last = notes.iter().rev().find(about).cloned();
         let said = Said { ledger: Ledger::from_notes(&notes), last, ours: false };
-        Self {
-            to: wanted.then(|| GitNotes::new(origin.mirror.clone())),
-            sync,
-            health,
-            revision: revision.clone(),
-            said: Arc::new(Mutex::new(said)),
-        }
+        Self { to, sync, health, revision: revision.clone(), said: Arc::new(Mutex::new(said)) }
     }
 
     /// A sync begins: `pending`, unless the commit has its end already. Older commits' open ends are closed.
@@ -147,19 +143,23 @@ impl Notes {
     }
 
     async fn append(&self, lines: Vec<Note>) {
-        let Some(notes) = self.to.clone().filter(|_| !lines.is_empty()) else { return };
-        if let Err(problem) = off_thread(move || Ok(notes.append(&lines)?)).await {
-            tracing::warn!(%problem, "the status was not written");
+        if lines.is_empty() {
+            return;
+        }
+        for host in self.to.clone() {
+            let lines = lines.clone();
+            let sent =
+                off_thread(move || host.append(&lines).map_err(|e| Problem::new("StatusNotWritten", e.to_string())));
+            if let Err(problem) = sent.await {
+                tracing::warn!(%problem, "the status was not written");
+            }
         }
     }
 }
 
-/// Notes on a commit and those before it, oldest commit first.
-fn earlier(mirror: &GitMirror, from: &Revision) -> Result<Vec<Note>, Problem> {
-    let notes = GitNotes::new(mirror.clone());
-    notes.refresh()?;
+/// What was said of a commit and those before it, oldest commit first.
+fn earlier(host: &Host, mirror: &GitMirror, from: &Revision) -> Result<Vec<Note>, Problem> {
     let commits = mirror.commits(from, LOOK_BACK)?;
-    let revisions: Vec<Revision> = commits.into_iter().map(|commit| commit.revision).collect();
-    let mut found = notes.read_many(&revisions)?;
-    Ok(revisions.iter().rev().filter_map(|revision| found.remove(revision)).flatten().collect())
+    let revisions: Vec<Revision> = commits.into_iter().rev().map(|commit| commit.revision).collect();
+    host.said(&revisions).map_err(|error| Problem::new("StatusesNotRead", error.to_string()))
 }

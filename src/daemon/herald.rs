@@ -3,98 +3,76 @@
 //! Guarantees: what is said is in the outbox before it is sent; a reporter that is down delays reports and nothing else;
 //! what an earlier process left open is closed at the start.
 
-use crate::config::{Config, Report, ReportKind};
-use crate::object::Digest;
+use super::voice::Voice;
+use crate::config::Config;
+use crate::hosts::hosts_of;
 use crate::report::recover::{closing, unfinished};
-use crate::report::{Context, ContextKind, GitNotes, Ledger, Note, Outbox, State, Timings};
+use crate::report::{Context, ContextKind, Ledger, Note, Reporter as _, State, Timings};
+use crate::server::Metrics;
 use crate::source::{GitMirror, Revision};
 use crate::workspace::Origin;
 use jiff::Timestamp;
 use std::path::Path;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
-use std::time::Duration;
 
 /// Commits whose statuses are looked through at the start.
 const LOOK_BACK: usize = 100;
-/// Reports that may wait.
-const CAPACITY: usize = 10_000;
-/// How long a shutdown waits for reports to be sent.
-const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// The voice of one scope.
 pub struct Herald {
     instance: String,
     ledger: Mutex<Ledger>,
-    outbox: Option<Arc<Outbox>>,
-    wake: Option<Sender<()>>,
-    sender: Option<JoinHandle<()>>,
+    voices: Vec<Voice>,
 }
 
 impl Herald {
     /// One that says nothing: of a daemon that stands by.
     pub fn silent(instance: &str) -> Self {
-        Self { instance: instance.to_owned(), ledger: Mutex::default(), outbox: None, wake: None, sender: None }
+        Self { instance: instance.to_owned(), ledger: Mutex::default(), voices: Vec::new() }
     }
 
-    /// The voice of a scope, where its configuration says that it is to be heard. Only for who leads the scope: what is
-    /// open in the notes is taken for an earlier process's.
-    pub async fn of(config: &Config, origin: &Origin, outbox: &Path) -> Self {
-        let here = |report: &Report| report.kind == ReportKind::GitNotes && report.repository == origin.repository.name;
-        let notes = config.reports.iter().any(here).then(|| GitNotes::new(origin.mirror.clone()));
+    /// The voice of a scope, wherever its configuration says that it is to be heard. Only for who leads the scope: what is
+    /// open is taken for an earlier process's.
+    pub async fn of(config: &Config, origin: &Origin, outbox: &Path, metrics: &Arc<Metrics>) -> Self {
         let head = origin.fetch_head().await.ok();
-        let (instance, mirror, outbox) = (config.instance.name.clone(), origin.mirror.clone(), outbox.to_owned());
+        let (config, origin, outbox) = (config.clone(), origin.clone(), outbox.to_owned());
+        let (instance, metrics) = (config.instance.name.clone(), metrics.clone());
         let started =
-            tokio::task::spawn_blocking(move || Self::start(&instance, &mirror, notes, head.as_ref(), &outbox));
-        started.await.unwrap_or_else(|_| Self::silent(&config.instance.name))
+            tokio::task::spawn_blocking(move || Self::start(&config, &origin, head.as_ref(), &outbox, &metrics));
+        started.await.unwrap_or_else(|_| Self::silent(&instance))
     }
 
-    /// A herald that writes notes into the repository, or none at all where `notes` is `None`. Blocks on Git.
-    fn start(instance: &str, mirror: &GitMirror, notes: Option<GitNotes>, head: Option<&Revision>, dir: &Path) -> Self {
-        let mut ledger = Ledger::default();
-        let Some(notes) = notes else { return Self::silent(instance) };
-        let place = dir.join(Digest::of_bytes(mirror.url().identity().as_bytes()).short(16));
-        let outbox = Arc::new(Outbox::open(&place, CAPACITY).unwrap_or_else(|error| {
-            tracing::warn!(%error, "reports are kept in memory only");
-            Outbox::in_memory(CAPACITY)
-        }));
+    /// Opens the outboxes, reads what was said, and closes what was left open. Blocks on Git and on hosts.
+    fn start(config: &Config, origin: &Origin, head: Option<&Revision>, dir: &Path, metrics: &Arc<Metrics>) -> Self {
+        let instance = config.instance.name.as_str();
+        let mut said: Vec<Note> = Vec::new();
+        let mut voices = Vec::new();
+        for host in hosts_of(config, origin) {
+            let host = match host {
+                Ok(host) => host,
+                Err(problem) => {
+                    tracing::error!(%problem, "statuses are not sent there");
+                    continue;
+                }
+            };
+            let commits = head.map(|head| lately(&origin.mirror, head)).unwrap_or_default();
+            said.extend(host.said(&commits).unwrap_or_else(|error| {
+                tracing::warn!(%error, host = host.name(), "what was said before cannot be read");
+                Vec::new()
+            }));
+            let voice = Voice::open(host, &origin.repository.name, &origin.mirror.url().identity(), dir, metrics);
+            said.extend(voice.waiting());
+            voices.push(voice);
+        }
+        let herald =
+            Self { instance: instance.to_owned(), ledger: Mutex::new(Ledger::from_notes(said.iter())), voices };
         if let Some(head) = head {
-            let said = said_lately(mirror, &notes, head);
-            ledger = Ledger::from_notes(said.iter().chain(outbox.waiting().iter()));
             for note in closing(&unfinished(&said, instance), std::slice::from_ref(head), Timestamp::now()) {
-                for note in ledger.say(note) {
-                    let _ = outbox.enqueue(note);
-                }
+                let notes = herald.ledger().say(note);
+                herald.send(notes);
             }
         }
-        let (wake, woken) = channel::<()>();
-        let queue = outbox.clone();
-        let sender = std::thread::spawn(move || {
-            loop {
-                let pass = queue.send_due(&notes, Timestamp::now(), rand::random());
-                for failure in &pass.failed {
-                    tracing::warn!(failure, "a status was not written; it is tried again");
-                }
-                let pause =
-                    pass.next.map(|next| Duration::try_from(next.duration_since(Timestamp::now())).unwrap_or_default());
-                match woken.recv_timeout(pause.unwrap_or(Duration::from_secs(3600))) {
-                    Ok(()) | Err(RecvTimeoutError::Timeout) => {}
-                    Err(RecvTimeoutError::Disconnected) => {
-                        queue.flush(&notes, LAST_WORDS);
-                        return;
-                    }
-                }
-            }
-        });
-        let _ = wake.send(());
-        Self {
-            instance: instance.to_owned(),
-            ledger: Mutex::new(ledger),
-            outbox: Some(outbox),
-            wake: Some(wake),
-            sender: Some(sender),
-        }
+        herald
     }
 
     /// Says a state of a revision, unless it was said.
@@ -127,7 +105,7 @@ impl Herald {
 
     /// Reports that wait to be sent.
     pub fn waiting(&self) -> usize {
-        self.outbox.as_ref().map_or(0, |outbox| outbox.len())
+        self.voices.iter().map(Voice::len).sum()
     }
 
     fn note(&self, kind: ContextKind, revision: &Revision, state: State, text: &str) -> Note {
@@ -141,38 +119,16 @@ impl Herald {
     fn send(&self, notes: Vec<Note>) {
         for note in notes {
             tracing::info!(revision = note.revision.short(7), context = %note.context, state = %note.state, "{}", note.description);
-            if let Some(outbox) = &self.outbox
-                && let Err(error) = outbox.enqueue(note)
-            {
-                tracing::error!(%error, "a status is lost");
+            for voice in &self.voices {
+                voice.say(note.clone());
             }
         }
-        if let Some(wake) = &self.wake {
-            let _ = wake.send(());
-        }
     }
 }
 
-impl Drop for Herald {
-    fn drop(&mut self) {
-        drop(self.wake.take());
-        if let Some(sender) = self.sender.take() {
-            let _ = sender.join();
-        }
-    }
-}
-
-fn said_lately(mirror: &GitMirror, notes: &GitNotes, head: &Revision) -> Vec<Note> {
-    let read = || {
-        notes.refresh()?;
-        let mut commits = mirror.commits(head, LOOK_BACK)?;
-        commits.reverse();
-        let revisions: Vec<Revision> = commits.into_iter().map(|c| c.revision).collect();
-        let mut by_revision = notes.read_many(&revisions)?;
-        Ok::<_, crate::source::GitError>(revisions.iter().filter_map(|r| by_revision.remove(r)).flatten().collect())
-    };
-    read().unwrap_or_else(|error| {
-        tracing::warn!(%error, "what was said before cannot be read");
-        Vec::new()
-    })
+/// The branch's last commits, oldest first.
+fn lately(mirror: &GitMirror, head: &Revision) -> Vec<Revision> {
+    let mut commits = mirror.commits(head, LOOK_BACK).unwrap_or_default();
+    commits.reverse();
+    commits.into_iter().map(|commit| commit.revision).collect()
 }

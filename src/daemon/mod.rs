@@ -18,3 +18,4 @@ mod line;
 pub mod run;
 pub mod scope;
 pub mod vitals;
+mod voice;

@@ -120,7 +120,7 @@ impl ScopeTask {
             match (leads(until), &term) {
                 (true, None) => {
                     term = Some(self.shutdown.child_token());
-                    self.herald = Herald::of(&self.config, &self.origin, &self.outbox).await;
+                    self.herald = Herald::of(&self.config, &self.origin, &self.outbox, &self.metrics).await;
                 }
                 (false, Some(ended)) => {
                     // Somebody else's scope now: not one more write, not one more word.

@@ -8,6 +8,7 @@
 
 pub mod base_note;
 pub mod git_notes;
+pub mod host;
 pub mod ledger;
 pub mod log;
 pub mod markdown;

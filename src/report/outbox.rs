@@ -49,17 +49,26 @@ pub struct SendError {
     pub retry_after: Option<Duration>,
     /// True if the same note will never be taken (unknown commit, limit of the host reached).
     pub permanent: bool,
+    /// True if nothing will be taken until a person does something: the token is not accepted, the repository not seen.
+    pub denied: bool,
 }
 
 impl SendError {
     /// Worth another attempt.
     pub fn transient(message: impl Into<String>) -> Self {
-        Self { message: message.into(), retry_after: None, permanent: false }
+        Self { message: message.into(), retry_after: None, permanent: false, denied: false }
     }
 
     /// Not worth another attempt.
     pub fn permanent(message: impl Into<String>) -> Self {
-        Self { message: message.into(), retry_after: None, permanent: true }
+        Self { message: message.into(), retry_after: None, permanent: true, denied: false }
+    }
+
+    /// A person has to do something first; then it is worth another attempt.
+    #[must_use]
+    pub fn denied(mut self) -> Self {
+        self.denied = true;
+        self
     }
 
     /// Adds how long the host asks to be left alone.
@@ -130,6 +139,8 @@ pub struct Pass {
     pub failed: Vec<String>,
     /// Notes that the host will never take.
     pub refused: Vec<(Note, SendError)>,
+    /// The host lets nothing in until a person does something.
+    pub denied: bool,
     /// When the next pass makes sense; `None` if nothing is left.
     pub next: Option<Timestamp>,
 }
@@ -274,6 +285,7 @@ impl Outbox {
                 }
                 Err(error) => {
                     failures_in_a_row += 1;
+                    pass.denied |= error.denied;
                     let whole_host = error.retry_after.is_some() || failures_in_a_row >= HOST_DOWN;
                     self.delay(number, &error, now, chance, whole_host);
                     blocked.insert(key(&item.note));

@@ -73,6 +73,12 @@ impl fmt::Debug for Caches {
     }
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReportLabels {
+    repository: String,
+    host: String,
+}
+
 type HistogramFamily<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// Outcomes of syncs that have a counter per app.
@@ -111,6 +117,8 @@ pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     queue: Gauge,
     fetch: HistogramFamily<FetchLabels>,
+    reports: Family<ReportLabels, Gauge>,
+    denied: Family<ReportLabels, Gauge>,
     caches: Caches,
     cached: Family<ClusterLabels, Gauge>,
     cached_bytes: Family<ClusterLabels, Gauge>,
@@ -139,6 +147,8 @@ impl Metrics {
             requests: Family::default(),
             queue: Gauge::default(),
             fetch: Family::new_with_constructor(seconds as fn() -> Histogram),
+            reports: Family::default(),
+            denied: Family::default(),
             caches: Caches::default(),
             cached: Family::default(),
             cached_bytes: Family::default(),
@@ -172,6 +182,8 @@ impl Metrics {
         registry.register("api_requests", "Requests to API servers, by verb and status code", self.requests.clone());
         registry.register("queue_length", "Apps that wait to be worked on", self.queue.clone());
         registry.register_with_unit("git_fetch", "Time that fetches took", s(), self.fetch.clone());
+        registry.register("reports_waiting", "Statuses that wait to be sent", self.reports.clone());
+        registry.register("reports_denied", "1 while a host does not let statuses in", self.denied.clone());
         registry.register("cached_objects", "Live objects that are kept", self.cached.clone());
         registry.register_with_unit("cached_objects", "Memory that they take", Unit::Bytes, self.cached_bytes.clone());
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
@@ -228,6 +240,13 @@ impl Metrics {
     /// An API server answered. `verb` is an HTTP method; `code` is 0 if there was no answer.
     pub fn api_request(&self, verb: &str, code: u16) {
         self.requests.get_or_create(&RequestLabels { verb: verb.into(), code: u32::from(code) }).inc();
+    }
+
+    /// So many statuses wait to be sent to a host; `denied`: it lets none in.
+    pub fn reports(&self, repository: &str, host: &str, waiting: usize, denied: bool) {
+        let labels = ReportLabels { repository: repository.into(), host: host.into() };
+        self.reports.get_or_create(&labels).set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        self.denied.get_or_create(&labels).set(i64::from(denied));
     }
 
     /// So many apps wait.

@@ -21,6 +21,17 @@ pub mod tree;
 pub mod upstream;
 pub mod url;
 
+/// The HTTP client that this crate has for Git and for Git hosts: no redirects, proxies of the environment except for
+/// this machine's own addresses.
+///
+/// # Errors
+/// Where the address is none, or the authority's file cannot be read.
+pub fn http_client(url: &str, ca_file: Option<&std::path::Path>) -> Result<reqwest::blocking::Client, GitError> {
+    let parsed = reqwest::Url::parse(url)
+        .map_err(|error| GitError::InvalidUrl { url: url.to_owned(), why: error.to_string() })?;
+    http::client(&parsed, ca_file)
+}
+
 pub use cadence::{Backoff, Cadence, Interval, Schedule};
 pub use error::GitError;
 pub use follow::{Follower, Watched};

@@ -66,7 +66,7 @@ on_every_cluster! {
         app.config_map("a/x.yaml", "a", "1");
         for (setting, words) in [
             ("[[repository]]\nname = \"main\"\nurl = \".\"\nverify = {allowed_signers = \"/nope\"}\n", "cannot be verified yet"),
-            ("[[report]]\nkind = \"github\"\ntoken_env = \"T\"\n", "cannot be sent to a Git host yet"),
+            ("[[repository]]\nname = \"main\"\nurl = \"https://github.com/acme\"\n[[report]]\nkind = \"github\"\ntoken_env = \"T\"\n", "no repository of GitHub"),
             ("[webhook]\nsecret_env = \"S\"\n", "webhooks are not received yet"),
         ] {
             config(&app, setting);

@@ -1,0 +1,129 @@
+//! The places where a repository's statuses are heard, as the configuration names them.
+
+use crate::config::{Config, Report, ReportKind};
+use crate::object::Problem;
+use crate::report::host::wire::HostClient;
+use crate::report::host::{Place, api};
+use crate::report::{Context, GitNotes, Note, Reporter, SendError, State};
+use crate::source::Revision;
+use crate::workspace::{Origin, read_secret};
+use jiff::Timestamp;
+use std::sync::Arc;
+
+/// Commits of which a Git host is asked at the start: one request each.
+const ASKED: usize = 5;
+
+/// A place where statuses are heard. Cheap to clone.
+#[derive(Clone)]
+pub enum Host {
+    /// Notes in the repository itself.
+    Notes(GitNotes),
+    /// A Git host.
+    Remote(Arc<HostClient>),
+}
+
+/// Every place where a repository's statuses are to be heard; for each that cannot be, why.
+pub fn hosts_of(config: &Config, origin: &Origin) -> Vec<Result<Host, Problem>> {
+    let here = config.reports.iter().filter(|report| report.repository == origin.repository.name);
+    here.map(|report| host(report, origin)).collect()
+}
+
+fn host(report: &Report, origin: &Origin) -> Result<Host, Problem> {
+    if report.kind == ReportKind::GitNotes {
+        return Ok(Host::Notes(GitNotes::new(origin.mirror.clone())));
+    }
+    let place = place(report, &origin.mirror.url().to_string())?;
+    let http = crate::source::http_client(&place.api, None)?;
+    let base = place.api.clone();
+    let Some(api) = api(report.kind, place) else { return Err(Problem::new("NoHost", "this kind has no API")) };
+    let secret = report.token.clone().ok_or_else(|| Problem::new("NoToken", "[[report]] names no token"))?;
+    let token = Box::new(move || read_secret(&secret));
+    Ok(Host::Remote(Arc::new(HostClient::new(api, &base, http, report.username.clone(), token))))
+}
+
+/// Where the repository is, as its host knows it.
+///
+/// # Errors
+/// If its address is none of that kind of host.
+pub fn place(report: &Report, url: &str) -> Result<Place, Problem> {
+    Place::of(report.kind, url, report.url.as_deref()).map_err(|error| {
+        Problem::new("NoPlace", format!("[[report]] of {:?}: {error}", report.repository))
+            .hint("check the `kind`, and the repository's address")
+    })
+}
+
+impl Host {
+    /// What tells its outbox from others'.
+    pub fn place(&self, identity: &str) -> String {
+        match self {
+            // As it was before there were hosts.
+            Self::Notes(_) => identity.to_owned(),
+            Self::Remote(client) => format!("{} {identity}", client.name()),
+        }
+    }
+
+    /// What was said of these commits, oldest commit first; of the newest ones only where each costs a request.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn said(&self, commits: &[Revision]) -> Result<Vec<Note>, SendError> {
+        match self {
+            Self::Notes(notes) => {
+                let read = || {
+                    notes.refresh()?;
+                    notes.read_many(commits)
+                };
+                let mut found =
+                    read().map_err(|error: crate::source::GitError| SendError::transient(error.to_string()))?;
+                Ok(commits.iter().filter_map(|revision| found.remove(revision)).flatten().collect())
+            }
+            Self::Remote(client) => {
+                let mut out = Vec::new();
+                for revision in commits.iter().skip(commits.len().saturating_sub(ASKED)) {
+                    match client.statuses(revision) {
+                        Ok(found) => {
+                            out.extend(found.into_iter().map(|(context, state)| note(revision, &context, state)))
+                        }
+                        // Commits that were not pushed, or are not this host's.
+                        Err(error) if error.permanent => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                Ok(out)
+            }
+        }
+    }
+}
+
+impl Host {
+    /// Sends several notes at once: Git notes in one commit, to a host one after the other.
+    ///
+    /// # Errors
+    /// The first one that was not taken.
+    pub fn append(&self, notes: &[Note]) -> Result<(), SendError> {
+        match self {
+            Self::Notes(own) => own.append(notes).map_err(|error| SendError::transient(error.to_string())),
+            Self::Remote(client) => notes.iter().try_for_each(|note| client.send(note)),
+        }
+    }
+}
+
+fn note(revision: &Revision, context: &Context, state: State) -> Note {
+    Note::new(Timestamp::UNIX_EPOCH, revision, context, state, "")
+}
+
+impl Reporter for Host {
+    fn name(&self) -> &str {
+        match self {
+            Self::Notes(notes) => notes.name(),
+            Self::Remote(client) => client.name(),
+        }
+    }
+
+    fn send(&self, note: &Note) -> Result<(), SendError> {
+        match self {
+            Self::Notes(notes) => notes.send(note),
+            Self::Remote(client) => client.send(note),
+        }
+    }
+}

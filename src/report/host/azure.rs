@@ -1,0 +1,98 @@
+//! Azure DevOps Services and Server. Documentation: learn.microsoft.com/rest/api/azure/devops/git/statuses and
+//! …/git/pull-request-threads (API version 7.1).
+//!
+//! A status has a name and a genre; `notApplicable` is its word for what was superseded. A token that is not accepted is
+//! answered with 203 and a sign-in page. A comment takes 150,000 characters; a thread that asks nothing is `closed`, so
+//! that it blocks no merge.
+
+use super::{Comment, HostApi, Login, Place, Request, id, items, text};
+use crate::config::ReportKind;
+use crate::report::status::{Context, Note, State, describe};
+use crate::source::Revision;
+use serde_json::{Value, json};
+
+const VERSION: &str = "api-version=7.1";
+
+pub(super) struct Azure(pub(super) Place);
+
+impl HostApi for Azure {
+    fn name(&self) -> &'static str {
+        "azure-devops"
+    }
+
+    fn login(&self) -> Login {
+        Login::Basic
+    }
+
+    fn longest_comment(&self) -> usize {
+        150_000
+    }
+
+    fn status(&self, note: &Note) -> Request {
+        let state = match note.state {
+            State::Pending => "pending",
+            State::Success => "succeeded",
+            State::Failure => "failed",
+            State::Error => "error",
+            State::Superseded => "notApplicable",
+        };
+        let context = note.context.to_string();
+        // `driftless/eu-1` and `sync`: what branch policies ask for is `genre/name`.
+        let (genre, name) = context.rsplit_once('/').unwrap_or(("driftless", &context));
+        let body = json!({
+            "state": state,
+            "description": describe(&note.description, 255),
+            "context": {"genre": genre, "name": name},
+            "targetUrl": self.0.commit_page(ReportKind::AzureDevOps, note.revision.as_str()),
+        });
+        Request::send("POST", format!("/commits/{}/statuses?{VERSION}", note.revision), body)
+    }
+
+    fn statuses(&self, revision: &Revision) -> Request {
+        Request::get(format!("/commits/{revision}/statuses?{VERSION}&latestOnly=true&top=100"))
+    }
+
+    fn read_statuses(&self, body: &Value) -> Vec<(Context, State)> {
+        let read = |status: &Value| {
+            let context =
+                format!("{}/{}", text(status, "/context/genre"), text(status, "/context/name")).parse().ok()?;
+            let state = match text(status, "/state") {
+                "pending" => State::Pending,
+                "succeeded" => State::Success,
+                "failed" => State::Failure,
+                "error" => State::Error,
+                "notApplicable" => State::Superseded,
+                _ => return None,
+            };
+            Some((context, state))
+        };
+        items(body, "/value").iter().filter_map(read).collect()
+    }
+
+    fn comments(&self, pull: u64, _page: u32) -> Request {
+        Request::get(format!("/pullRequests/{pull}/threads?{VERSION}"))
+    }
+
+    fn read_comments(&self, body: &Value) -> (Vec<Comment>, bool) {
+        let threads = items(body, "/value").iter().filter(|thread| thread["isDeleted"] != true);
+        let all = threads.flat_map(|thread| {
+            items(thread, "/comments").iter().filter(|c| c["isDeleted"] != true).map(|comment| Comment {
+                id: format!("{}/{}", id(thread, "/id"), id(comment, "/id")),
+                body: text(comment, "/content").to_owned(),
+            })
+        });
+        (all.collect(), false)
+    }
+
+    fn create_comment(&self, pull: u64, text: &str) -> Request {
+        let body =
+            json!({"status": "closed", "comments": [{"parentCommentId": 0, "commentType": "text", "content": text}]});
+        Request::send("POST", format!("/pullRequests/{pull}/threads?{VERSION}"), body)
+    }
+
+    fn update_comment(&self, pull: u64, comment: &Comment, text: &str) -> Request {
+        let (thread, id) = comment.id.split_once('/').unwrap_or((&comment.id, "1"));
+        let path = format!("/pullRequests/{pull}/threads/{thread}/comments/{id}?{VERSION}");
+        Request::send("PATCH", path, json!({"content": text}))
+    }
+}

@@ -1,0 +1,80 @@
+//! Gitea and Forgejo. Documentation: each server's own /api/swagger (repoCreateStatus, repoListStatuses,
+//! issueGetComments, issueCreateComment, issueEditComment).
+//!
+//! Gitea has `skipped` for what was superseded (since 1.24); Forgejo's nearest word is `warning`.
+
+use super::{Comment, HostApi, Login, Place, Request, github, id, items, text};
+use crate::config::ReportKind;
+use crate::report::status::{Context, MAX_DESCRIPTION, Note, State, describe};
+use crate::source::Revision;
+use serde_json::{Value, json};
+
+/// Comments of one page.
+const PAGE: usize = 50;
+
+pub(super) struct Gitea {
+    pub(super) place: Place,
+    /// It knows `skipped`.
+    pub(super) skips: bool,
+}
+
+impl Gitea {
+    fn path(&self, rest: &str) -> String {
+        format!("/repos/{}/{}{rest}", self.place.owner, self.place.name)
+    }
+}
+
+impl HostApi for Gitea {
+    fn name(&self) -> &'static str {
+        if self.skips { "gitea" } else { "forgejo" }
+    }
+
+    fn login(&self) -> Login {
+        Login::Token
+    }
+
+    fn longest_comment(&self) -> usize {
+        65_535
+    }
+
+    fn status(&self, note: &Note) -> Request {
+        let state = match note.state {
+            State::Superseded if self.skips => "skipped",
+            State::Superseded => "warning",
+            state => github::word(state),
+        };
+        let body = json!({
+            "state": state,
+            "context": note.context.to_string(),
+            "description": describe(&note.description, MAX_DESCRIPTION),
+            "target_url": self.place.commit_page(ReportKind::Gitea, note.revision.as_str()),
+        });
+        Request::send("POST", self.path(&format!("/statuses/{}", note.revision)), body)
+    }
+
+    fn statuses(&self, revision: &Revision) -> Request {
+        Request::get(self.path(&format!("/commits/{revision}/statuses?sort=recentupdate&limit=50")))
+    }
+
+    fn read_statuses(&self, body: &Value) -> Vec<(Context, State)> {
+        github::read(items(body, ""), "/status")
+    }
+
+    fn comments(&self, pull: u64, page: u32) -> Request {
+        // Gitea does not page these: all come at once, and a second page is empty.
+        Request::get(self.path(&format!("/issues/{pull}/comments?limit={PAGE}&page={page}")))
+    }
+
+    fn read_comments(&self, body: &Value) -> (Vec<Comment>, bool) {
+        let all = items(body, "");
+        (all.iter().map(|c| Comment { id: id(c, "/id"), body: text(c, "/body").to_owned() }).collect(), false)
+    }
+
+    fn create_comment(&self, pull: u64, text: &str) -> Request {
+        Request::send("POST", self.path(&format!("/issues/{pull}/comments")), json!({"body": text}))
+    }
+
+    fn update_comment(&self, _pull: u64, comment: &Comment, text: &str) -> Request {
+        Request::send("PATCH", self.path(&format!("/issues/comments/{}", comment.id)), json!({"body": text}))
+    }
+}

@@ -1,0 +1,102 @@
+//! GitHub, also Enterprise Server. Documentation: docs.github.com/en/rest/commits/statuses, …/rest/issues/comments.
+//!
+//! A commit takes 1,000 statuses of one context, then 422; a description 140 characters, a comment 65,536. There is no
+//! word for what was superseded: it is an `error`, and the description says what happened.
+
+use super::{Comment, HostApi, Login, Place, Request, id, items, text};
+use crate::config::ReportKind;
+use crate::report::status::{Context, MAX_DESCRIPTION, Note, State, describe};
+use crate::source::Revision;
+use serde_json::{Value, json};
+
+pub(super) struct GitHub(pub(super) Place);
+
+impl GitHub {
+    fn path(&self, rest: &str) -> String {
+        format!("/repos/{}/{}{rest}", self.0.owner, self.0.name)
+    }
+}
+
+/// The state for GitHub's four.
+pub(super) fn word(state: State) -> &'static str {
+    match state {
+        State::Pending => "pending",
+        State::Success => "success",
+        State::Failure => "failure",
+        State::Error | State::Superseded => "error",
+    }
+}
+
+/// The state back: what was superseded says so in its description.
+pub(super) fn state(word: &str, description: &str) -> Option<State> {
+    Some(match word {
+        "pending" => State::Pending,
+        "success" => State::Success,
+        "failure" => State::Failure,
+        "error" | "warning" | "skipped" if description.starts_with("superseded") => State::Superseded,
+        "skipped" => State::Superseded,
+        "error" | "warning" => State::Error,
+        _ => return None,
+    })
+}
+
+/// Statuses of GitHub's shape, newest first as GitHub and Gitea list them; out oldest first.
+pub(super) fn read(list: &[Value], field: &str) -> Vec<(Context, State)> {
+    let read = |status: &Value| {
+        let context = text(status, "/context").parse().ok()?;
+        Some((context, state(text(status, field), text(status, "/description"))?))
+    };
+    list.iter().rev().filter_map(read).collect()
+}
+
+impl HostApi for GitHub {
+    fn name(&self) -> &'static str {
+        "github"
+    }
+
+    fn login(&self) -> Login {
+        Login::Bearer
+    }
+
+    fn longest_comment(&self) -> usize {
+        65_536
+    }
+
+    fn status(&self, note: &Note) -> Request {
+        let body = json!({
+            "state": word(note.state),
+            "context": note.context.to_string(),
+            "description": describe(&note.description, MAX_DESCRIPTION),
+            "target_url": self.0.commit_page(ReportKind::GitHub, note.revision.as_str()),
+        });
+        Request::send("POST", self.path(&format!("/statuses/{}", note.revision)), body)
+    }
+
+    fn statuses(&self, revision: &Revision) -> Request {
+        Request::get(self.path(&format!("/commits/{revision}/statuses?per_page=100")))
+    }
+
+    fn read_statuses(&self, body: &Value) -> Vec<(Context, State)> {
+        read(items(body, ""), "/state")
+    }
+
+    fn comments(&self, pull: u64, page: u32) -> Request {
+        Request::get(self.path(&format!("/issues/{pull}/comments?per_page=100&page={page}")))
+    }
+
+    fn read_comments(&self, body: &Value) -> (Vec<Comment>, bool) {
+        let all = items(body, "");
+        (
+            all.iter().map(|c| Comment { id: id(c, "/id"), body: text(c, "/body").to_owned() }).collect(),
+            all.len() == 100,
+        )
+    }
+
+    fn create_comment(&self, pull: u64, text: &str) -> Request {
+        Request::send("POST", self.path(&format!("/issues/{pull}/comments")), json!({"body": text}))
+    }
+
+    fn update_comment(&self, _pull: u64, comment: &Comment, text: &str) -> Request {
+        Request::send("PATCH", self.path(&format!("/issues/comments/{}", comment.id)), json!({"body": text}))
+    }
+}

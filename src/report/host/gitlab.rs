@@ -1,0 +1,101 @@
+//! GitLab. Documentation: docs.gitlab.com/api/commits (commit status), docs.gitlab.com/api/notes (merge requests).
+//!
+//! A status is a job of an external pipeline: it has `canceled` for what was superseded, and refuses to go from a state to
+//! itself (`Cannot transition status via …`), which says that the status is there.
+
+use super::{Comment, HostApi, Login, Place, Reply, Request, encoded, id, items, said, text};
+use crate::config::ReportKind;
+use crate::report::status::{Context, Note, State, describe};
+use crate::source::Revision;
+use serde_json::{Value, json};
+
+/// Longest description.
+const DESCRIPTION: usize = 255;
+
+pub(super) struct GitLab(pub(super) Place);
+
+impl GitLab {
+    fn path(&self, rest: &str) -> String {
+        format!("/projects/{}{rest}", encoded(&format!("{}/{}", self.0.owner, self.0.name)))
+    }
+}
+
+fn word(state: State) -> &'static str {
+    match state {
+        State::Pending => "running",
+        State::Success => "success",
+        State::Failure | State::Error => "failed",
+        State::Superseded => "canceled",
+    }
+}
+
+impl HostApi for GitLab {
+    fn name(&self) -> &'static str {
+        "gitlab"
+    }
+
+    fn login(&self) -> Login {
+        Login::PrivateToken
+    }
+
+    fn longest_comment(&self) -> usize {
+        1_000_000
+    }
+
+    fn status(&self, note: &Note) -> Request {
+        let body = json!({
+            "state": word(note.state),
+            "name": note.context.to_string(),
+            "description": describe(&note.description, DESCRIPTION),
+            "target_url": self.0.commit_page(ReportKind::GitLab, note.revision.as_str()),
+        });
+        Request::send("POST", self.path(&format!("/statuses/{}", note.revision)), body)
+    }
+
+    fn statuses(&self, revision: &Revision) -> Request {
+        Request::get(
+            self.path(&format!("/repository/commits/{revision}/statuses?all=true&per_page=100&order_by=id&sort=asc")),
+        )
+    }
+
+    fn read_statuses(&self, body: &Value) -> Vec<(Context, State)> {
+        let read = |status: &Value| {
+            let context = text(status, "/name").parse().ok()?;
+            let state = match text(status, "/status") {
+                "pending" | "running" | "created" => State::Pending,
+                "success" => State::Success,
+                "failed" => State::Failure,
+                "canceled" | "skipped" => State::Superseded,
+                _ => return None,
+            };
+            Some((context, state))
+        };
+        items(body, "").iter().filter_map(read).collect()
+    }
+
+    fn comments(&self, pull: u64, page: u32) -> Request {
+        Request::get(
+            self.path(&format!("/merge_requests/{pull}/notes?sort=asc&order_by=created_at&per_page=100&page={page}")),
+        )
+    }
+
+    fn read_comments(&self, body: &Value) -> (Vec<Comment>, bool) {
+        let all = items(body, "");
+        (
+            all.iter().map(|c| Comment { id: id(c, "/id"), body: text(c, "/body").to_owned() }).collect(),
+            all.len() == 100,
+        )
+    }
+
+    fn create_comment(&self, pull: u64, text: &str) -> Request {
+        Request::send("POST", self.path(&format!("/merge_requests/{pull}/notes")), json!({"body": text}))
+    }
+
+    fn update_comment(&self, pull: u64, comment: &Comment, text: &str) -> Request {
+        Request::send("PUT", self.path(&format!("/merge_requests/{pull}/notes/{}", comment.id)), json!({"body": text}))
+    }
+
+    fn is_there_already(&self, reply: &Reply) -> bool {
+        reply.code == 400 && said(&reply.body).contains("Cannot transition status via")
+    }
+}

@@ -1,0 +1,224 @@
+//! Requests and answers of each host, as its published documentation shows them.
+
+use super::*;
+use crate::report::status::ContextKind;
+use serde_json::json;
+
+fn place(kind: ReportKind, url: &str) -> Place {
+    Place::of(kind, url, None).unwrap()
+}
+
+fn note(state: State) -> Note {
+    let revision = Revision::parse(&"6dcb09b5b57875f334f61aebed695e2e4193db5e".repeat(1)).unwrap();
+    let context = Context::new("driftless", ContextKind::Sync);
+    Note::new(Timestamp::UNIX_EPOCH, &revision, &context, state, "applied in 840ms")
+}
+
+#[test]
+fn places() {
+    use ReportKind::{AzureDevOps, BitbucketCloud, BitbucketDataCenter, Forgejo, GitHub, GitLab, Gitea};
+    for (kind, url, api, web) in [
+        (GitHub, "https://github.com/acme/shop.git", "https://api.github.com", "https://github.com/acme/shop"),
+        (GitHub, "https://git.acme.com/acme/shop", "https://git.acme.com/api/v3", "https://git.acme.com/acme/shop"),
+        (
+            GitLab,
+            "https://gitlab.com/acme/web/shop.git",
+            "https://gitlab.com/api/v4",
+            "https://gitlab.com/acme/web/shop",
+        ),
+        (
+            Gitea,
+            "http://127.0.0.1:3000/acme/shop.git",
+            "http://127.0.0.1:3000/api/v1",
+            "http://127.0.0.1:3000/acme/shop",
+        ),
+        (Forgejo, "https://acme.com/git/acme/shop", "https://acme.com/git/api/v1", "https://acme.com/git/acme/shop"),
+        (
+            BitbucketCloud,
+            "https://bitbucket.org/acme/shop.git",
+            "https://api.bitbucket.org/2.0",
+            "https://bitbucket.org/acme/shop",
+        ),
+        (
+            BitbucketDataCenter,
+            "https://bb.acme.com/ctx/scm/PRJ/shop.git",
+            "https://bb.acme.com/ctx/rest/api/latest",
+            "https://bb.acme.com/ctx/projects/PRJ/repos/shop",
+        ),
+        (
+            BitbucketDataCenter,
+            "https://bb.acme.com/scm/~jane/shop.git",
+            "https://bb.acme.com/rest/api/latest",
+            "https://bb.acme.com/users/jane/repos/shop",
+        ),
+        (
+            AzureDevOps,
+            "https://dev.azure.com/acme/My%20Project/_git/shop",
+            "https://dev.azure.com/acme/My%20Project/_apis/git/repositories/shop",
+            "https://dev.azure.com/acme/My%20Project/_git/shop",
+        ),
+        (
+            AzureDevOps,
+            "https://acme.visualstudio.com/DefaultCollection/Web/_git/shop",
+            "https://acme.visualstudio.com/Web/_apis/git/repositories/shop",
+            "https://acme.visualstudio.com/Web/_git/shop",
+        ),
+        (
+            AzureDevOps,
+            "https://dev.azure.com/acme/_git/shop",
+            "https://dev.azure.com/acme/shop/_apis/git/repositories/shop",
+            "https://dev.azure.com/acme/shop/_git/shop",
+        ),
+    ] {
+        let place = place(kind, url);
+        assert_eq!((place.api.as_str(), place.web.as_str()), (api, web), "{url}");
+    }
+    for (kind, url) in [
+        (GitHub, "https://github.com/acme"),
+        (GitHub, "/srv/git/shop.git"),
+        (AzureDevOps, "https://dev.azure.com/acme/shop"),
+    ] {
+        assert!(Place::of(kind, url, None).is_err(), "{url}");
+    }
+    assert_eq!(Place::of(GitHub, "https://github.com/a/b", Some("https://x/")).unwrap().api, "https://x");
+}
+
+/// docs.github.com/en/rest/commits/statuses, "Create a commit status" and "List commit statuses for a reference".
+#[test]
+fn github() {
+    let api = api(ReportKind::GitHub, place(ReportKind::GitHub, "https://github.com/octocat/Hello-World")).unwrap();
+    let request = api.status(&note(State::Superseded));
+    assert_eq!(
+        (request.method, request.path.as_str()),
+        ("POST", "/repos/octocat/Hello-World/statuses/6dcb09b5b57875f334f61aebed695e2e4193db5e")
+    );
+    let body = request.body.unwrap();
+    assert_eq!((&body["state"], &body["context"]), (&json!("error"), &json!("driftless/sync")));
+    let listed = json!([
+        {"state": "success", "description": "Build has completed successfully", "context": "continuous-integration/jenkins"},
+        {"state": "error", "description": "superseded by 1a2b3c4", "context": "driftless/sync"},
+        {"state": "pending", "description": "seen", "context": "driftless/sync"},
+    ]);
+    let states: Vec<State> = api.read_statuses(&listed).into_iter().map(|(_, state)| state).collect();
+    assert_eq!(states, [State::Pending, State::Superseded]);
+    let comment = Comment { id: "1".into(), body: String::new() };
+    assert_eq!(
+        api.update_comment(42, &comment, "x"),
+        Request::send("PATCH", "/repos/octocat/Hello-World/issues/comments/1".into(), json!({"body": "x"}))
+    );
+}
+
+/// docs.gitlab.com/api/commits, "Set commit pipeline status"; docs.gitlab.com/api/notes.
+#[test]
+fn gitlab() {
+    let api = api(ReportKind::GitLab, place(ReportKind::GitLab, "https://gitlab.com/acme/web/shop.git")).unwrap();
+    let request = api.status(&note(State::Superseded));
+    assert_eq!(request.path, "/projects/acme%2Fweb%2Fshop/statuses/6dcb09b5b57875f334f61aebed695e2e4193db5e");
+    assert_eq!(request.body.unwrap()["state"], "canceled");
+    let listed = json!([{"status": "failed", "name": "driftless/sync", "id": 93, "description": null}, {"status": "success", "name": "bundler:audit"}]);
+    assert_eq!(api.read_statuses(&listed), [(Context::new("driftless", ContextKind::Sync), State::Failure)]);
+    let again = Reply {
+        code: 400,
+        headers: Vec::new(),
+        body: json!({"message": "Cannot transition status via :run from :running (Reason(s): Status cannot transition via \"run\")"}),
+    };
+    assert!(api.is_there_already(&again));
+}
+
+/// A Gitea's /api/swagger: repoCreateStatus, repoListStatuses.
+#[test]
+fn gitea_and_forgejo() {
+    for (kind, word) in [(ReportKind::Gitea, "skipped"), (ReportKind::Forgejo, "warning")] {
+        let api = api(kind, place(kind, "https://codeberg.org/acme/shop")).unwrap();
+        let body = api.status(&note(State::Superseded)).body.unwrap();
+        assert_eq!(body["state"], word);
+        let listed = json!([{"status": word, "context": "driftless/sync", "description": "superseded by 1a2b3c4"}]);
+        assert_eq!(api.read_statuses(&listed)[0].1, State::Superseded);
+    }
+}
+
+/// developer.atlassian.com/cloud/bitbucket/rest/api-group-commit-statuses, "Create a build status for a commit".
+#[test]
+fn bitbucket_cloud() {
+    let api =
+        api(ReportKind::BitbucketCloud, place(ReportKind::BitbucketCloud, "https://bitbucket.org/acme/shop")).unwrap();
+    let mut long = note(State::Superseded);
+    long.context = long.context.in_cluster("gke_some-project_europe-west1_production");
+    let (short, long) = (api.status(&note(State::Pending)).body.unwrap(), api.status(&long).body.unwrap());
+    assert_eq!((&short["key"], &short["state"]), (&json!("driftless/sync"), &json!("INPROGRESS")));
+    let key = long["key"].as_str().unwrap();
+    assert!(
+        key.len() <= 40
+            && long["state"] == "STOPPED"
+            && long["url"].as_str().unwrap().starts_with("https://bitbucket.org/acme/shop/commits/"),
+        "{long}"
+    );
+    let page = json!({"values": [{"id": 7, "content": {"raw": "a"}}, {"id": 8, "deleted": true, "content": {"raw": "b"}}], "next": "https://…"});
+    assert_eq!(api.read_comments(&page), (vec![Comment { id: "7".into(), body: "a".into() }], true));
+}
+
+/// developer.atlassian.com/server/bitbucket/rest, "Store build status" and "Get pull request activity".
+#[test]
+fn bitbucket_data_center() {
+    let api = api(
+        ReportKind::BitbucketDataCenter,
+        place(ReportKind::BitbucketDataCenter, "https://bb.acme.com/scm/PRJ/shop.git"),
+    )
+    .unwrap();
+    let request = api.status(&note(State::Superseded));
+    assert_eq!(request.path, "/projects/PRJ/repos/shop/commits/6dcb09b5b57875f334f61aebed695e2e4193db5e/builds");
+    assert_eq!(request.body.unwrap()["state"], "CANCELLED");
+    let page = json!({"isLastPage": true, "values": [{"action": "COMMENTED", "comment": {"id": 62, "version": 3, "text": "a"}}, {"action": "OPENED"}]});
+    let (comments, more) = api.read_comments(&page);
+    assert_eq!((comments[0].id.as_str(), more), ("62/3", false));
+    assert_eq!(api.update_comment(1, &comments[0], "x").body.unwrap(), json!({"text": "x", "version": 3}));
+    assert!(
+        api.statuses(&note(State::Pending).revision)
+            .path
+            .starts_with("https://bb.acme.com/rest/build-status/latest/commits/")
+    );
+}
+
+/// learn.microsoft.com/rest/api/azure/devops/git/statuses/create and …/pull-request-threads.
+#[test]
+fn azure_devops() {
+    let api = api(ReportKind::AzureDevOps, place(ReportKind::AzureDevOps, "https://dev.azure.com/acme/Web/_git/shop"))
+        .unwrap();
+    let request = api.status(&note(State::Success));
+    assert_eq!(request.path, "/commits/6dcb09b5b57875f334f61aebed695e2e4193db5e/statuses?api-version=7.1");
+    let body = request.body.unwrap();
+    assert_eq!(
+        (&body["state"], &body["context"]),
+        (&json!("succeeded"), &json!({"genre": "driftless", "name": "sync"}))
+    );
+    let listed =
+        json!({"count": 1, "value": [{"state": "notApplicable", "context": {"name": "sync", "genre": "driftless"}}]});
+    assert_eq!(api.read_statuses(&listed), [(Context::new("driftless", ContextKind::Sync), State::Superseded)]);
+    let threads = json!({"value": [{"id": 148, "comments": [{"id": 1, "content": "a"}]}, {"id": 149, "isDeleted": true, "comments": [{"id": 1}]}]});
+    assert_eq!(api.read_comments(&threads).0, [Comment { id: "148/1".into(), body: "a".into() }]);
+}
+
+#[test]
+fn refusals() {
+    let now = Timestamp::from_second(1000).unwrap();
+    let of = |code: u16, headers: &[(&str, &str)], message: &str| {
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        refusal("github", &Reply { code, headers, body: json!({"message": message}) }, now)
+    };
+    let seconds = |error: &SendError| error.retry_after.map(|wait| wait.as_secs());
+    assert_eq!(seconds(&of(429, &[("retry-after", "7")], "")), Some(7));
+    assert_eq!(seconds(&of(503, &[("retry-after", "Thu, 01 Jan 1970 00:17:10 GMT")], "")), Some(30));
+    assert_eq!(
+        seconds(&of(403, &[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1100")], "API rate limit exceeded")),
+        Some(100)
+    );
+    assert_eq!(seconds(&of(429, &[("retry-after", "999999999")], "")), Some(6 * 3600));
+    let limit = of(422, &[], "Validation Failed: This SHA and context has reached the maximum number of statuses.");
+    assert!(limit.permanent && limit.message.contains("maximum number"));
+    for code in [401, 403, 404, 203] {
+        let denied = of(code, &[], "Bad credentials");
+        assert!(denied.denied && !denied.permanent, "{code}");
+    }
+    let down = of(502, &[], "");
+    assert!(!down.denied && !down.permanent && down.retry_after.is_none());
+}
