@@ -105,6 +105,7 @@ pub fn message(app: &App, synced: &Synced) -> String {
         }
     }
     match &synced.health {
+        Some(health) if health.cancelled => "stopped while health was waited for".to_owned(),
         Some(health) if !health.is_healthy() => health.message(),
         _ => String::new(),
     }

@@ -5,6 +5,7 @@
 #[path = "architecture.rs"]
 mod architecture;
 mod conformance;
+mod faults;
 mod feature;
 mod health;
 mod plan;

@@ -304,13 +304,13 @@ impl Client {
                 let uri = url.parse().map_err(|e| ApiError::Config(format!("{url} is no URL: {e}")))?;
                 let mut config = kube::Config::new(uri);
                 config.auth_info = AuthInfo { token: Some(token.clone().into()), ..AuthInfo::default() };
-                if url.starts_with("http:") {
-                    // Without TLS nobody's certificates are needed: reading the system's takes longer than all the rest.
-                    config.root_cert = Some(Vec::new());
-                }
                 config
             }
         };
+        if config.cluster_url.scheme_str() == Some("http") && config.proxy_url.is_none() {
+            // Without TLS nobody's certificates are needed: reading the system's takes longer than a small app's sync.
+            config.root_cert.get_or_insert_default();
+        }
         config.default_retry = false;
         config.connect_timeout = Some(Duration::from_secs(10));
         config.headers.push((http::header::USER_AGENT, http::HeaderValue::from_static(USER_AGENT)));

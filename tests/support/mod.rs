@@ -3,4 +3,5 @@
 pub mod conformance;
 pub mod control_plane;
 pub mod daemon;
+pub mod fault_proxy;
 pub mod scratch;
