@@ -381,6 +381,13 @@ async fn sync_once(
         return Ok(Box::new(synced));
     }
     (orders.progress)(Progress::Planned(&planned));
+    if orders.cancel.is_cancelled() && !planned.graph.steps.is_empty() {
+        // Nothing is announced that nobody may be there to bring about, or to prune, any more.
+        synced.carried = Some(Carried::not_begun(&planned.graph.steps));
+        synced.planned = Some(planned);
+        synced.stored = Some(stored);
+        return Ok(Box::new(synced));
+    }
     let begun = Instant::now();
     let deadline = begun + orders.timeout;
     if planned.graph.steps.is_empty() {

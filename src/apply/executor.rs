@@ -27,6 +27,8 @@ const PARALLEL: usize = 8;
 const RENEW: Duration = Duration::from_secs(10);
 /// How often an object is looked at whose kind cannot be watched.
 const UNWATCHED: Duration = Duration::from_secs(2);
+/// Said of steps that a stop kept from starting.
+const STOPPED: &str = "not started: the sync was stopped";
 
 /// Keeps the app's lock alive.
 pub trait Keeper: Send {
@@ -68,6 +70,13 @@ pub struct Carried {
 }
 
 impl Carried {
+    /// A graph of which nothing was begun: told to stop before.
+    pub fn not_begun(steps: &[Step]) -> Self {
+        let state = StepState::Skipped(STOPPED.to_owned());
+        let skipped = StepResult { state, live: None, warnings: Vec::new(), took: Duration::ZERO };
+        Self { results: vec![skipped; steps.len()], stopped: Some(Stop::Cancelled), wrote_at: None }
+    }
+
     /// True if every step was carried out.
     pub fn is_complete(&self) -> bool {
         self.results.iter().all(|r| r.state == StepState::Written)
@@ -137,6 +146,11 @@ pub async fn carry_out(engine: &Engine, orders: &Orders<'_>, keeper: &mut impl K
 
     while !machine.is_done() {
         pulse.borrow_and_update();
+        if orders.cancel.is_cancelled() && stopped.is_none() {
+            // Before anything is started: a stop that came with another event, or before the first step.
+            machine.stop(STOPPED);
+            stopped = Some(Stop::Cancelled);
+        }
         let mut wake = Wake::new(orders.deadline);
         let starting = machine.start(|number| gate(engine, &orders.steps[number], &mut wake));
         for number in starting.iter().copied() {
@@ -183,7 +197,7 @@ pub async fn carry_out(engine: &Engine, orders: &Orders<'_>, keeper: &mut impl K
                 }
             }
             () = orders.cancel.cancelled(), if stopped.is_none() => {
-                machine.stop("not started: the sync was stopped");
+                machine.stop(STOPPED);
                 stopped = Some(Stop::Cancelled);
             }
             _ = renewal.tick() => {

@@ -104,6 +104,8 @@ pub enum Said {
     Repaired(AppName, String),
     /// The same revision again, and why: a failure passed, or a person wants it.
     Again(Revision, &'static str),
+    /// It was let go while it was at work: it may own what nobody knew of.
+    Left,
     /// `driftless sync` asks for it: look where the branch is, then answer with [`Wake::Asked`].
     Asked(AppName),
 }
@@ -233,7 +235,12 @@ impl AppTask {
                             waiting.push_back(Wake::HeldBack(held));
                         }
                         Some(wake) => waiting.push_back(wake),
-                        None => { cancel.cancel(); (&mut work).await; return; }
+                        None => {
+                            cancel.cancel();
+                            (&mut work).await;
+                            let _ = self.scope.send(Said::Left);
+                            return;
+                        }
                     },
                 }
             }

@@ -97,6 +97,8 @@ struct Mind {
     apps: BTreeMap<AppName, Running>,
     failures: u32,
     looked: Option<Timestamp>,
+    /// An app that is gone from Git stopped amid its sync: what it has written by then is to be pruned.
+    left: bool,
     /// Apps that were asked for a sync and want to know first where the branch is.
     asking: Vec<AppName>,
     /// Until when this process may write.
@@ -205,6 +207,10 @@ impl ScopeTask {
                     mind.asking.push(app);
                     return true;
                 }
+                Said::Left => {
+                    mind.left = true;
+                    return true;
+                }
                 word => self.take(mind, word),
             }
         }
@@ -237,7 +243,7 @@ impl ScopeTask {
                 }
             }
             Said::Again(revision, why) if revision == head => herald.begin_again(&head, why),
-            Said::Again(..) | Said::Asked(_) => {}
+            Said::Again(..) | Said::Asked(_) | Said::Left => {}
             Said::Health(app, health) => {
                 mind.health.set(app, health);
                 self.say_health(mind, &head);
@@ -292,7 +298,7 @@ impl ScopeTask {
                 return;
             }
         };
-        if mind.head.as_ref() == Some(&head) && mind.failures == 0 {
+        if mind.head.as_ref() == Some(&head) && mind.failures == 0 && !mind.left {
             return;
         }
         // Announced before anything else is done: whoever pushed sees that it was seen.
@@ -300,6 +306,7 @@ impl ScopeTask {
         // A branch that was set back, or a cluster that did not answer: a new round on a revision that had ended.
         let again = mind.head.is_some() && self.herald.last(ContextKind::Sync, &head).is_some_and(State::is_final);
         mind.head = Some(head.clone());
+        mind.left = false;
         match self.hand_out(mind, &head, began, again, (say, term)).await {
             Ok(()) => mind.failures = 0,
             Err(Trouble { problems, passes }) => {
