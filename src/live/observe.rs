@@ -43,7 +43,9 @@ impl Eyes {
         let mut unseen = Vec::new();
         for object in wanted {
             let key = object.key();
-            match self.cached(kinds, object) {
+            // An object that is another app's now leaves the inventory: that is not decided by what a watch said last.
+            let ours = |live: &Arc<Live>| live.label(crate::inventory::identity::PART_OF) == Some(applyset_id);
+            match self.cached(kinds, object).filter(ours) {
                 Some(live) => {
                     snapshot.objects.insert(key, Presence::Present(live));
                 }
