@@ -152,6 +152,11 @@ impl ApiServer {
         &self.kinds
     }
 
+    /// Forgets what watches could still be told of: from now on they end, and their clients list anew.
+    pub fn forget_events(&mut self) {
+        self.store.compact();
+    }
+
     /// Answers a request.
     pub fn handle(&mut self, request: &ApiRequest, now: Timestamp) -> Answer {
         self.notes.clear();

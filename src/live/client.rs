@@ -314,13 +314,17 @@ impl Client {
         config.default_retry = false;
         config.connect_timeout = Some(Duration::from_secs(10));
         config.headers.push((http::header::USER_AGENT, http::HeaderValue::from_static(USER_AGENT)));
-        let default_namespace = config.default_namespace.clone();
         let inner = kube::Client::try_from(config)
             .map_err(|e| ApiError::Config(format!("cluster {name}: the client cannot be set up: {}", chain(&e))))?;
-        Ok(Self {
+        Ok(Self::over(name, inner))
+    }
+
+    /// A client on a connection that is there already: what a simulation has in the place of a network.
+    pub fn over(name: &str, inner: kube::Client) -> Self {
+        Self {
+            default_namespace: inner.default_namespace().into(),
             inner,
             name: name.into(),
-            default_namespace: default_namespace.into(),
             in_flight: Arc::new(Semaphore::new(IN_FLIGHT)),
             calls: Arc::default(),
             writes: Arc::default(),
@@ -328,7 +332,7 @@ impl Client {
             pace: WatchPace::default(),
             open: Arc::default(),
             witness: Arc::default(),
-        })
+        }
     }
 
     /// The same with watches that last otherwise.

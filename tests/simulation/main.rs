@@ -1,0 +1,251 @@
+//! Thousands of schedules of two daemons against the embedded cluster, in virtual time.
+//!
+//! What runs is what a user runs: `daemon::app`, `leader` and `dispatch`, `workspace::members_on`, `reconcile::sync` and all
+//! below, on `kube::Client`, against the embedded cluster's API server and controllers. Replaced are the network (a queue
+//! whose order is the schedule's), the clock and chance (see `moment`), and Git (see `instance`).
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod history;
+mod instance;
+mod moment;
+mod oracle;
+mod regressions;
+mod wire;
+mod world;
+
+use history::{History, histories};
+use instance::Setting;
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Mutex;
+use std::time::Instant;
+use tokio::runtime::Builder;
+use world::{Report, World};
+
+/// Schedules without an argument: what a build without optimisation runs in some seconds.
+const FEW: u64 = 60;
+/// Histories that are tried to find a smaller one.
+const SHRINKING: usize = 200;
+
+struct Args {
+    schedules: u64,
+    first: u64,
+    /// One schedule, told in full.
+    only: bool,
+    /// Goes on after a failure, and tells no more than which seeds fail.
+    all: bool,
+}
+
+/// The schedules that are left.
+///
+/// tokio draws the seed of each builder's chance from a number that counts the builders of the process. Builders are
+/// therefore made in the order of the schedules, so that a schedule finds the same number each time.
+struct Turn {
+    next: u64,
+    end: u64,
+}
+
+/// A schedule that ran.
+struct Ran {
+    seed: u64,
+    history: History,
+    report: Report,
+}
+
+fn main() {
+    let Some(args) = args() else { return };
+    // What is filled at first use is filled before any clock is replaced.
+    let simulation = Simulation {
+        turn: Mutex::new(Turn { next: args.first, end: args.first + args.schedules }),
+        setting: Setting::new(),
+    };
+    let begun = Instant::now();
+    let mut totals = Totals::default();
+    if args.only {
+        (0..regressions::runs()).for_each(|_| drop(Builder::new_current_thread()));
+    } else {
+        for (what, history, seed) in regressions::all() {
+            let ran = simulation.again(seed, &history);
+            totals.add(&ran.report);
+            if ran.report.failure.is_some() && !args.all {
+                println!("\na mistake is back: {what}");
+                ran.tell();
+                std::process::exit(1);
+            }
+        }
+    }
+    (0..args.first).for_each(|_| drop(Builder::new_current_thread()));
+    let totals = Mutex::new(totals);
+    let failed = Mutex::new(None);
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some(ran) = simulation.next() {
+                    totals.lock().unwrap().add(&ran.report);
+                    if args.only {
+                        ran.tell();
+                    }
+                    if let Some(failure) = ran.report.failure.as_ref().filter(|_| args.all) {
+                        println!(
+                            "seed {}: {}",
+                            ran.seed,
+                            failure.chars().take(200).collect::<String>().replace('\n', " ")
+                        );
+                    } else if ran.report.failure.is_some() {
+                        simulation.turn.lock().unwrap().next = u64::MAX;
+                        let mut failed = failed.lock().unwrap();
+                        // The first one, whichever thread ends first.
+                        if failed.as_ref().is_none_or(|other: &Ran| other.seed > ran.seed) {
+                            *failed = Some(ran);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    totals.into_inner().unwrap().print(begun.elapsed().as_secs_f64());
+    if let Some(failed) = failed.into_inner().unwrap() {
+        if !args.only {
+            failed.tell();
+        }
+        let small = simulation.shrink(&failed);
+        println!("\nseed {}, made smaller:", failed.seed);
+        small.tell();
+        println!("\nagain: DRIFTLESS_SIM_SEED={} cargo test --test simulation", failed.seed);
+        std::process::exit(1);
+    }
+}
+
+struct Simulation {
+    turn: Mutex<Turn>,
+    setting: Setting,
+}
+
+impl Simulation {
+    /// Runs the schedule whose turn it is.
+    fn next(&self) -> Option<Ran> {
+        let next = |turn: &mut Turn| {
+            let seed = turn.next;
+            turn.next = turn.next.saturating_add(1);
+            (seed < turn.end).then_some(seed)
+        };
+        self.alone(next, None)
+    }
+
+    /// Runs a history.
+    fn again(&self, seed: u64, history: &History) -> Ran {
+        self.alone(|_| Some(seed), Some(history)).unwrap()
+    }
+
+    /// On a thread of its own: what is seeded once in a thread is seeded anew.
+    fn alone(&self, choose: impl FnOnce(&mut Turn) -> Option<u64> + Send, history: Option<&History>) -> Option<Ran> {
+        let run = || {
+            let mut turn = self.turn.lock().unwrap();
+            let seed = choose(&mut turn)?;
+            moment::simulate(seed);
+            let mut builder = Builder::new_current_thread();
+            builder.enable_all();
+            drop(turn);
+            let history = history.cloned().unwrap_or_else(|| tree(seed).current());
+            let report = World::new(seed, builder, &self.setting).run(&history);
+            Some(Ran { seed, history, report })
+        };
+        std::thread::scope(|scope| scope.spawn(run).join()).unwrap()
+    }
+
+    /// A smaller history that fails too.
+    fn shrink(&self, failed: &Ran) -> Ran {
+        let mut best = Ran { seed: failed.seed, history: failed.history.clone(), report: failed.report.clone() };
+        let mut tree = tree(failed.seed);
+        let mut tries = 0;
+        while tries < SHRINKING && tree.simplify() {
+            loop {
+                tries += 1;
+                let ran = self.again(failed.seed, &tree.current());
+                if ran.report.failure.is_some() {
+                    best = ran;
+                    break;
+                }
+                if tries >= SHRINKING || !tree.complicate() {
+                    return best;
+                }
+            }
+        }
+        best
+    }
+}
+
+impl Ran {
+    fn tell(&self) {
+        println!("\n{:?}\n", self.history);
+        self.report.trace.iter().for_each(|line| println!("{line}"));
+        if let Some(failure) = &self.report.failure {
+            println!("\nseed {}: {failure}", self.seed);
+        }
+    }
+}
+
+/// The history of a seed, as a value that can be made smaller.
+fn tree(seed: u64) -> impl ValueTree<Value = History> {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let mut runner = TestRunner::new_with_rng(Config::default(), TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+    histories().new_tree(&mut runner).unwrap()
+}
+
+#[derive(Default)]
+struct Totals {
+    schedules: u64,
+    counts: BTreeMap<&'static str, u64>,
+    traces: BTreeSet<u64>,
+}
+
+impl Totals {
+    fn add(&mut self, report: &Report) {
+        self.schedules += 1;
+        for (what, number) in &report.counts {
+            *self.counts.entry(what).or_default() += number;
+        }
+        let mut hasher = DefaultHasher::new();
+        report.trace.hash(&mut hasher);
+        self.traces.insert(hasher.finish());
+    }
+
+    fn print(&self, seconds: f64) {
+        let rate = self.schedules as f64 / seconds;
+        println!(
+            "simulation: {} schedules in {seconds:.1} s ({rate:.0} a second), {} distinct traces",
+            self.schedules,
+            self.traces.len()
+        );
+        for (what, number) in &self.counts {
+            println!("  {what}: {number}");
+        }
+        let mut hasher = DefaultHasher::new();
+        self.traces.hash(&mut hasher);
+        println!("  fingerprint: {:016x}", hasher.finish());
+    }
+}
+
+/// What is asked for; `None` if another test is.
+fn args() -> Option<Args> {
+    let mut args = Args { schedules: FEW, first: 0, only: false, all: false };
+    if let Ok(seed) = std::env::var("DRIFTLESS_SIM_SEED") {
+        args = Args { schedules: 1, first: seed.parse().unwrap(), only: true, all: false };
+    }
+    let mut given = std::env::args().skip(1);
+    while let Some(arg) = given.next() {
+        match arg.as_str() {
+            "--schedules" => args.schedules = given.next().unwrap().parse().unwrap(),
+            "--from" => args.first = given.next().unwrap().parse().unwrap(),
+            "--all" => args.all = true,
+            "--list" => return None,
+            filter if !filter.starts_with('-') && !"simulation".contains(filter) => return None,
+            _ => {}
+        }
+    }
+    Some(args)
+}
