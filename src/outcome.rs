@@ -7,7 +7,7 @@ use crate::apply::machine::StepState;
 use crate::apply::step::HOOK_FAILED;
 use crate::health::Health;
 use crate::health::wait::HealthReport;
-use crate::object::Problem;
+use crate::object::{ObjectKey, ObjectRef, Problem};
 use crate::plan::Planned;
 use crate::plan::change::{Action, AppPlan};
 use crate::reconcile::{Halt, Synced};
@@ -43,6 +43,22 @@ impl Ending {
             Self::Failed => State::Error,
             Self::Superseded => State::Superseded,
         }
+    }
+}
+
+/// Only what this sync brought is a reason to roll back: not an old CronJob, not pods of an earlier revision.
+pub fn blames_new_pods(synced: &Synced) -> bool {
+    let Some(planned) = &synced.planned else { return false };
+    let written: Vec<ObjectKey> =
+        planned.graph.steps.iter().filter_map(|s| s.object.as_ref().map(ObjectRef::key)).collect();
+    match &synced.health {
+        Some(report) => report.objects.iter().any(|(object, a)| {
+            let unwell = a.gates && !matches!(a.health, Health::Healthy | Health::Suspended);
+            let key = object.key();
+            unwell && !a.old_pods && crate::health::triggers_rollback(&key.gk()) && written.contains(&key)
+        }),
+        // It ended while a step waited for another one's health.
+        None => !written.is_empty(),
     }
 }
 

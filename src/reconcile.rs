@@ -425,7 +425,10 @@ async fn sync_once(
     let complete = synced.carried.as_ref().is_none_or(Carried::is_complete);
     if orders.wait && complete {
         (orders.progress)(Progress::Applied);
-        let members: Vec<ObjectRef> = stored.parent.members.iter().map(|m| m.object.clone()).collect();
+        // Drift that is only told is nothing that this sync can make healthy: waited for, it would end every later one.
+        let is_left = |object: &ObjectRef| !wanted.app.plan.self_heal && planned.drifted.contains(&object.key());
+        let members = stored.parent.members.iter().map(|m| m.object.clone());
+        let members: Vec<ObjectRef> = members.filter(|object| !is_left(object)).collect();
         let report = await_health(engine, &members, deadline, orders.cancel).await;
         let finished = note_finished(engine, &mut stored.parent);
         if report.is_healthy() {

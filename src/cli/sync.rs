@@ -10,7 +10,7 @@ use crate::config::{HumaneDuration, OnFailure};
 use crate::dependants::held_with;
 use crate::inventory::identity::scope_name;
 use crate::object::Problem;
-use crate::outcome::{Ending, ending, message, report};
+use crate::outcome::{Ending, blames_new_pods, ending, message, report};
 use crate::plan::change::PlanReport;
 use crate::reconcile::{Halt, HowTo, Progress, Synced, Wanted, sync};
 use crate::render::Rendered;
@@ -392,7 +392,8 @@ impl Job<'_> {
         let synced = sync(&self.scene.engine, &wanted, &how).await;
         let mut done = self.done(member, &synced);
         let unhealthy = done.ending == Ending::Unhealthy;
-        if unhealthy && self.on_failure && app.on_failure != OnFailure::Report && !self.order.args.no_wait {
+        let blamed = unhealthy && blames_new_pods(&synced);
+        if blamed && self.on_failure && app.on_failure != OnFailure::Report && !self.order.args.no_wait {
             let reason = done.report.message.clone();
             let returned = crate::rollback::after_failure(self.ground(), member, &reason, &how).await;
             done.report.message = format!("{}: {reason}", returned.said);

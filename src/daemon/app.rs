@@ -18,7 +18,7 @@ use crate::engine::Engine;
 use crate::health::Health;
 use crate::inventory::StoredParent;
 use crate::object::{ObjectKey, ObjectRef};
-use crate::outcome::{Ending, ending, message, report, sync_state};
+use crate::outcome::{Ending, blames_new_pods, ending, message, report, sync_state};
 use crate::plan::owned_digest;
 use crate::policy::PolicySet;
 use crate::reconcile::{Halt, HowTo, Progress, Synced, Wanted, held, look, sync};
@@ -405,6 +405,8 @@ impl AppTask {
             self.say(&targets, &target, &Outcome::done(name));
             return;
         }
+        // An older target's failure is not tried again beside this one: it would be a second ending of this one's.
+        mind.retry_at = None;
         let started = Instant::now();
         let (end, text, timings) = self.bring_one(mind, &target, cancel).await;
         mind.ending = Some(end);
@@ -699,22 +701,6 @@ fn timings(seen: Instant, synced: &Synced) -> Timings {
     Timings {
         seen_to_applied_ms: applied.map(|at| ms(seen, at)),
         applied_to_healthy_ms: applied.zip(synced.healthy_at).map(|(from, to)| ms(from, to)),
-    }
-}
-
-/// Only what this sync brought is a reason to roll back: not an old CronJob, not pods of an earlier revision.
-fn blames_new_pods(synced: &Synced) -> bool {
-    let Some(planned) = &synced.planned else { return false };
-    let written: Vec<ObjectKey> =
-        planned.graph.steps.iter().filter_map(|s| s.object.as_ref().map(ObjectRef::key)).collect();
-    match &synced.health {
-        Some(report) => report.objects.iter().any(|(object, a)| {
-            let unwell = a.gates && !matches!(a.health, Health::Healthy | Health::Suspended);
-            let key = object.key();
-            unwell && !a.old_pods && crate::health::triggers_rollback(&key.gk()) && written.contains(&key)
-        }),
-        // It ended while a step waited for another one's health.
-        None => !written.is_empty(),
     }
 }
 

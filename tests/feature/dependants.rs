@@ -164,7 +164,8 @@ mod by_commands {
             set("db:bad", "three");
             app.run("sync --no-wait").exits(0);
             assert_eq!(value("web"), "three");
-            app.write("db/more.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: more}\n").commit("four");
+            app.deployment("db/db.yaml", "db", "db:bad-too", 1, "");
+            app.commit("four");
             let ended = app.run("sync --timeout 8s -o json").exits(3).json();
             assert_eq!((value("api"), value("web")), ("two".into(), "two".into()), "{ended:#}");
             assert_eq!(states(), ["api Held", "db Held", "web Held"]);
