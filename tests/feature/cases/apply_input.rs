@@ -73,7 +73,7 @@ on_every_cluster! {
         let error = &of_app(&report, "bad")["error"];
         assert_eq!(text(&error["file"]), "bad/g.yaml", "{error}");
         assert!(text(&error["message"]).contains(&group), "{error}");
-        assert_eq!(text(&error["reason"]), "Unknown", "it is there and broken, not a wrong kind: {error}");
+        assert_eq!(text(&error["reason"]), "GroupUnavailable", "it is there and broken, not a wrong kind: {error}");
         assert!(cluster.has(&ns, "configmap/good") && cluster.has(&ns, "configmap/beside"), "only its objects suffer");
         app.remove("good/b.yaml").commit("two");
         app.run(&format!("sync good {QUIET}")).exits(0);
@@ -141,7 +141,7 @@ on_every_cluster! {
         let app = Scratch::new(cluster, "flaky");
         let ns = app.namespace.clone();
         let proxy = Proxy::before(cluster);
-        let names = ["c429", "c500", "c503", "creset", "clost", "c409"];
+        let names = ["c429", "c500", "c503", "c504", "creset", "clost", "c409"];
         for name in names {
             app.config_map(&format!("a/{name}.yaml"), name, "1");
         }
@@ -164,6 +164,7 @@ on_every_cluster! {
                 "c429" => Fate::Answer(429, "1", failure(429, "TooManyRequests", "too many requests, try again later")),
                 "c500" => Fate::Answer(500, "", failure(500, "InternalError", "etcdserver: leader changed")),
                 "c503" => Fate::Answer(503, "", failure(503, "ServiceUnavailable", "apiserver not ready")),
+                "c504" => Fate::Answer(504, "", failure(504, "Timeout", "Timeout: request did not complete within the allotted timeout")),
                 "creset" => Fate::Reset,
                 "c409" => Fate::Answer(409, "", failure(409, "Conflict", "Operation cannot be fulfilled: the object has been modified; please apply your changes to the latest version")),
                 _ => Fate::ResetAfter,

@@ -64,13 +64,17 @@ on_every_cluster! {
         daemon.until("the drift is said", || app.said(&head, "drift").last().is_some_and(|said| said.starts_with("failure") && said.contains("kubectl")));
         let status = daemon.status(&app, "a");
         assert_eq!(status["drift"][0]["path"], ".spec.replicas", "{status}");
-        cluster.kubectl(&format!("-n {ns} delete service web"));
-        daemon.until("the deletion is said", || app.said(&head, "drift").last().is_some_and(|said| said.contains("deleted")));
-        assert!(cluster.object(&ns, "deployment/web")["spec"]["replicas"] == 2 && !cluster.has(&ns, "service/web"), "and nothing is repaired");
+        assert_eq!(cluster.object(&ns, "deployment/web")["spec"]["replicas"], 2, "and not repaired");
         cluster.kubectl(&format!("-n {ns} scale deployment/web --replicas=1"));
-        app.run("sync").exits(0);
-        daemon.until("the drift is gone", || app.said(&head, "drift").last().is_some_and(|said| said.starts_with("success")));
-        seen("edit and deletion said with path and manager, left alone, cleared when undone");
+        daemon.until("the drift is gone", || app.states_of(&head, "drift") == ["failure", "success"]);
+        cluster.kubectl(&format!("-n {ns} delete service web"));
+        daemon.until("the deletion is said", || app.said(&head, "drift").last().is_some_and(|said| said.starts_with("failure") && said.contains("deleted")));
+        daemon.until("and that it is missing", || app.said(&head, "health").last().is_some_and(|said| said.contains("Missing")));
+        // What is left as it is keeps no later commit from its success, and rolls none back.
+        let next = app.replace("a/web.yaml", "web:1", "web:2").commit("two");
+        daemon.until("the next commit ends", || app.states_of(&next, "sync") == ["pending", "success"]);
+        assert!(!cluster.has(&ns, "service/web"), "still not repaired");
+        seen("edit and deletion said with path and manager, left alone, cleared when undone; the next commit succeeds beside it");
     }
 
     /// A field that Git does not set is nobody's drift; of a list only the elements that Git sets.

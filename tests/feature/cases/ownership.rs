@@ -131,9 +131,9 @@ on_every_cluster! {
         assert!(cluster.has(&other, "configmap/a") && !cluster.has(&ns, "configmap/a"));
         let written = proxy.written();
         let place = |method: &str, namespace: &str| {
-            let mut found = written.iter().enumerate().filter(|(_, line)| line.starts_with(method) && line.contains(&format!("/{namespace}/")));
-            let first = found.next().unwrap_or_else(|| panic!("{method} {namespace}: {written:#?}")).0;
-            (first, found.last().map_or(first, |found| found.0))
+            let is_one = |line: &String| line.starts_with(method) && line.contains(&format!("/{namespace}/"));
+            let first = written.iter().position(is_one).unwrap_or_else(|| panic!("{method} {namespace}: {written:#?}"));
+            (first, written.iter().rposition(is_one).unwrap_or(first))
         };
         let created = if written.iter().any(|line| line.starts_with("POST")) { "POST" } else { "PATCH" };
         assert!(place(created, &other).1 < place("DELETE", &ns).0, "{written:#?}");
