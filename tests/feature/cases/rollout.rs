@@ -202,14 +202,23 @@ on_every_cluster! {
         cluster.kubectl(&format!("-n {ns} rollout status deployment/web --timeout=60s"));
         cluster.kubectl(&format!("-n {ns} create job failed --from=cronjob/nightly"));
         cluster.eventually("the run fails", || cluster.object(&ns, "job/failed")["status"]["failed"] == 1);
+        // As if the schedule had started it, in the year that it did.
+        cluster.kubectl(&format!("-n {ns} patch cronjob nightly --subresource=status --type=merge -p {{\"status\":{{\"lastScheduleTime\":\"2020-01-01T03:00:00Z\"}}}}"));
+        let troubles = || {
+            let report = app.run("status -o json").exits(0).json();
+            let objects = report["apps"][0]["objects"].as_array().unwrap().clone();
+            let of = |kind: &str| objects.iter().find(|object| object["object"]["kind"] == kind).cloned().unwrap_or_default();
+            [of("CronJob"), of("HorizontalPodAutoscaler")].map(|object| format!("{}: {}", text(&object["health"]), text(&object["message"])))
+        };
+        cluster.eventually("both are in trouble", || troubles()[0].contains("failed") && !troubles()[1].starts_with("Healthy"));
         app.deployment("a/web.yaml", "web", "web:2", 1, "").commit("two");
         let report = app.run("sync -o json --timeout 8s").json();
         let of = &report["apps"][0];
         assert_eq!((image(cluster, &ns, "deployment/web").as_str(), text(&of["sync"])), ("web:2", "Synced"), "{report:#}");
         assert!(!text(&of["message"]).contains("rolled back"), "{of}");
-        let (found, said) = health(&app, "a");
-        seen(format!("web:2 runs, the app is {found}, nothing rolled back"));
-        assert!(said.contains("nightly"), "{said}");
+        let [cron, hpa] = troubles();
+        assert!(cron.starts_with("Degraded"), "{cron}");
+        seen(format!("CronJob {:?}, HPA {:?}: web:2 runs, nothing rolled back", cron, hpa.split(':').next().unwrap_or_default()));
     }
 
     /// Workloads that wait, stop or have nothing to do, each with its health.
@@ -357,7 +366,12 @@ on_every_cluster! {
         app.write("a/web.yaml", &workload("Deployment", "web", "", "sim.driftless.dev/crash-after: 500ms", "web:1")).commit("one");
         let report = app.run("sync --timeout 15s -o json").json();
         becomes(cluster, &app, "a", "Degraded", "CrashLoopBackOff");
-        seen(format!("crash after 500 ms: {}", text(&report["apps"][0]["health"])));
+        let first = text(&report["apps"][0]["health"]).to_owned();
+        // Where it says how long a pod must hold, no moment is long enough.
+        app.write("a/web.yaml", &workload("Deployment", "web", "minReadySeconds: 5, ", "sim.driftless.dev/crash-after: 500ms", "web:2")).commit("two");
+        let report = app.run("sync --timeout 10s -o json").exits(3).json();
+        assert!(text(&report["apps"][0]["message"]).contains("CrashLoopBackOff"), "{report:#}");
+        seen(format!("crash after 500 ms: {first} at first, Degraded by CrashLoopBackOff soon after; with minReadySeconds never well: exit 3"));
     }
 
     /// Nothing wanted is healthy; a Service that leads nowhere though pods are wanted is told.
