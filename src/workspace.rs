@@ -138,9 +138,6 @@ pub fn unsupported(config: &Config) -> Vec<Problem> {
             out.extend(crate::hosts::place(report, url).err());
         }
     }
-    if config.webhook.is_some() {
-        out.push(problem("webhooks are not received".to_owned(), "remove `[webhook]`, and choose a short `interval`"));
-    }
     out
 }
 

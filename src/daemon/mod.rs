@@ -13,6 +13,7 @@ pub mod app;
 pub mod board;
 pub mod dispatch;
 pub mod herald;
+pub mod hints;
 pub mod leader;
 mod line;
 pub mod run;

@@ -2,18 +2,20 @@
 
 use super::dispatch::{Registry, dispatch};
 use super::herald::Herald;
+use super::hints::{self, Listener, full_name};
 use super::scope::{ReadConfig, ScopeTask};
-use crate::config::Config;
+use crate::config::{Config, Webhook};
 use crate::engine::Engine;
 use crate::object::{Gk, Problem};
 use crate::render::Tools;
 use crate::server::{Metrics, Readiness, Server};
-use crate::workspace::Origin;
+use crate::workspace::{Origin, read_secret};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc::unbounded_channel;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -51,7 +53,10 @@ impl Daemon {
             clusters.insert(name, (engine, registry));
         }
         let mut scopes = JoinSet::new();
+        let mut listeners = Vec::new();
         for origin in self.origins {
+            let (to, hints) = unbounded_channel();
+            listeners.push(Listener { repository: full_name(&origin.mirror.url().to_string()), to });
             scopes.spawn(
                 ScopeTask {
                     origin,
@@ -63,14 +68,40 @@ impl Daemon {
                     readiness: readiness.clone(),
                     herald: Herald::silent(&self.config.instance.name),
                     outbox: self.outbox.clone(),
+                    hints,
                     shutdown: shutdown.clone(),
                 }
                 .run(),
             );
         }
+        let desk = match &self.config.webhook {
+            Some(webhook) => open_desk(webhook, listeners).await,
+            None => None,
+        };
         readiness.ready("daemon");
         while scopes.join_next().await.is_some() {}
         helpers.abort_all();
+        if let Some(desk) = desk {
+            desk.shutdown().await;
+        }
+    }
+}
+
+/// Where Git hosts' notifications arrive. One that cannot be opened delays nothing but the notice: the interval still counts.
+async fn open_desk(webhook: &Webhook, listeners: Vec<Listener>) -> Option<Server> {
+    let secret = webhook.secret.clone();
+    let read = Arc::new(move || {
+        read_secret(&secret).inspect_err(|problem| tracing::error!(%problem, "no notification is taken")).ok()
+    });
+    match hints::listen(webhook.listen, read, listeners).await {
+        Ok(server) => {
+            tracing::info!(address = %server.address(), "notifications are taken at /webhook");
+            Some(server)
+        }
+        Err(error) => {
+            tracing::error!(%error, "no notification is taken; repositories are looked at by interval");
+            None
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use crate::outcome::Ending;
 use crate::render::Tools;
 use crate::report::{ContextKind, State, Timings};
 use crate::scope::{Member, Neighbours};
+use crate::server::webhook::Change;
 use crate::server::{Metrics, Readiness};
 use crate::source::{Cadence, Follower, Interval, Revision, Schedule, Watched};
 use crate::workspace::{Origin, Tip, members_on, policies_of};
@@ -51,6 +52,8 @@ pub struct ScopeTask {
     pub herald: Herald,
     /// Where reports wait.
     pub outbox: PathBuf,
+    /// What Git hosts notify of.
+    pub hints: UnboundedReceiver<Change>,
     /// Ends it.
     pub shutdown: CancellationToken,
 }
@@ -65,6 +68,7 @@ struct Running {
 struct Ears<'a> {
     said: &'a mut UnboundedReceiver<Said>,
     woken: &'a mut tokio::sync::mpsc::Receiver<()>,
+    hints: &'a mut UnboundedReceiver<Change>,
     leading: &'a mut tokio::sync::watch::Receiver<Leads>,
     /// It leads, as far as it knows.
     led: bool,
@@ -111,6 +115,7 @@ impl ScopeTask {
         let part = format!("repository {}", self.origin.repository.name);
         self.readiness.not_ready(&part, "its branch was not read yet");
         let (wake, mut woken) = tokio::sync::mpsc::channel::<()>(1);
+        let mut hints = std::mem::replace(&mut self.hints, unbounded_channel().1);
         let _follower = self.follow(&wake);
         let (say, mut said) = unbounded_channel::<Said>();
         let (mut leading, leaders) = self.lead();
@@ -152,7 +157,13 @@ impl ScopeTask {
             let now = Timestamp::now();
             let due = cadence.next(now, mind.looked, mind.failures, rand::random());
             let pause = due.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
-            let ears = Ears { said: &mut said, woken: &mut woken, leading: &mut leading, led: term.is_some() };
+            let ears = Ears {
+                said: &mut said,
+                woken: &mut woken,
+                hints: &mut hints,
+                leading: &mut leading,
+                led: term.is_some(),
+            };
             if !self.listen(&mut mind, ears, pause).await {
                 break;
             }
@@ -182,6 +193,17 @@ impl ScopeTask {
             let word = tokio::select! {
                 () = self.shutdown.cancelled() => return false,
                 Some(()) = ears.woken.recv() => return true,
+                Some(first) = ears.hints.recv() => {
+                    // A burst is looked at once.
+                    let mut changes = vec![first];
+                    while let Ok(more) = ears.hints.try_recv() {
+                        changes.push(more);
+                    }
+                    if changes.contains(&Change::Push) {
+                        return true;
+                    }
+                    continue;
+                }
                 changed = ears.leading.changed() => {
                     // Renewed: goes on as before.
                     let until: Leads = *ears.leading.borrow_and_update();

@@ -8,6 +8,7 @@ mod http;
 mod listener;
 mod metrics;
 mod readiness;
+pub mod webhook;
 
 pub use http::{Server, ServerError, routes};
 pub use metrics::Metrics;

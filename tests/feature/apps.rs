@@ -67,7 +67,6 @@ on_every_cluster! {
         for (setting, words) in [
             ("[[repository]]\nname = \"main\"\nurl = \".\"\nverify = {allowed_signers = \"/nope\"}\n", "cannot be verified yet"),
             ("[[repository]]\nname = \"main\"\nurl = \"https://github.com/acme\"\n[[report]]\nkind = \"github\"\ntoken_env = \"T\"\n", "no repository of GitHub"),
-            ("[webhook]\nsecret_env = \"S\"\n", "webhooks are not received yet"),
         ] {
             config(&app, setting);
             app.commit("one");

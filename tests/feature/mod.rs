@@ -12,6 +12,7 @@ mod forecast;
 
 pub mod cases;
 pub mod cluster;
+mod gitea;
 mod hooks;
 mod oneshot;
 mod oneshot_failure;

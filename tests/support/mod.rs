@@ -4,4 +4,5 @@ pub mod conformance;
 pub mod control_plane;
 pub mod daemon;
 pub mod fault_proxy;
+pub mod gitea;
 pub mod scratch;

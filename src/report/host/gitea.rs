@@ -53,11 +53,14 @@ impl HostApi for Gitea {
     }
 
     fn statuses(&self, revision: &Revision) -> Request {
-        Request::get(self.path(&format!("/commits/{revision}/statuses?sort=recentupdate&limit=50")))
+        // Its words for the order are the wrong way round (CommitStatusOptions.ToOrders): this one lists the newest first.
+        Request::get(self.path(&format!("/commits/{revision}/statuses?sort=leastindex&limit=50")))
     }
 
     fn read_statuses(&self, body: &Value) -> Vec<(Context, State)> {
-        github::read(items(body, ""), "/status")
+        let mut newest_first: Vec<Value> = items(body, "").to_vec();
+        newest_first.sort_by_key(|status| std::cmp::Reverse(status["id"].as_u64()));
+        github::read(&newest_first, "/status")
     }
 
     fn comments(&self, pull: u64, page: u32) -> Request {

@@ -134,6 +134,9 @@ fn gitea_and_forgejo() {
         assert_eq!(body["state"], word);
         let listed = json!([{"status": word, "context": "driftless/sync", "description": "superseded by 1a2b3c4"}]);
         assert_eq!(api.read_statuses(&listed)[0].1, State::Superseded);
+        let status = |id: u64, status: &str| json!({"id": id, "status": status, "context": "driftless/sync"});
+        let listed = json!([status(1, "pending"), status(2, "success")]);
+        assert_eq!(api.read_statuses(&listed)[1].1, State::Success, "in whichever order they come");
     }
 }
 

@@ -1,0 +1,145 @@
+//! The daemon beside a real Git host: notified of a push, it says on the host how that went.
+
+use crate::support::daemon::{Cluster, Daemon};
+use crate::support::gitea::{Gitea, OWNER, free_port};
+use crate::support::scratch::Scratch;
+use serde_json::json;
+use std::time::Duration;
+
+/// A repository on the host with the quickstart, and a daemon that hears of it by webhook alone.
+struct Hosted {
+    host: &'static Gitea,
+    name: String,
+    scratch: Scratch,
+    hook: String,
+}
+
+impl Hosted {
+    fn new(name: &str) -> Option<Self> {
+        let host = Gitea::shared()?;
+        let scratch = Scratch::quickstart(name, "");
+        let name = scratch.instance.clone();
+        host.create(&name);
+        scratch.git(&["remote", "set-url", "origin", &host.push_url(&name)]);
+        let port = free_port();
+        let hook = format!("http://127.0.0.1:{port}/webhook");
+        host.hook(&name, &hook, "hook-secret");
+        std::fs::write(scratch.path("token"), host.token()).ok()?;
+        std::fs::write(scratch.path("secret"), "hook-secret\n").ok()?;
+        let (token, secret) = (scratch.path("token"), scratch.path("secret"));
+        let settings = scratch.settings_text("");
+        let (url, token, secret) = (host.url(&name), token.display(), secret.display());
+        let config = format!(
+            "{settings}\n[[repository]]\nname = \"shop\"\nurl = \"{url}\"\ninterval = \"1h\"\nauth = {{ token_file = \"{token}\" }}\n\
+             [[report]]\nkind = \"gitea\"\ntoken_file = \"{token}\"\n[webhook]\nlisten = \"127.0.0.1:{port}\"\nsecret_file = \"{secret}\"\n"
+        );
+        std::fs::write(scratch.path("daemon.toml"), config).ok()?;
+        let hosted = Self { host, name, scratch, hook };
+        hosted.scratch.git(&["push", "--quiet", "origin", "HEAD:main"]);
+        Some(hosted)
+    }
+
+    fn start(&self, cluster: &Cluster) -> Daemon {
+        let file = self.scratch.path("daemon.toml").display().to_string();
+        Daemon::start_with(&self.scratch, cluster, &["--config", &file], "cache")
+    }
+
+    fn states(&self, commit: &str, kind: &str) -> Vec<String> {
+        self.host.states(&self.name, commit, &format!("{}/{kind}", self.scratch.instance))
+    }
+
+    fn head(&self) -> String {
+        self.scratch.git(&["rev-parse", "HEAD"]).trim().to_owned()
+    }
+}
+
+/// Push, notification, sync, and the status read back from the host; a superseded commit is `skipped`; a daemon that was
+/// killed closes what it left open, and says nothing twice.
+#[test]
+fn a_push_gets_its_status() {
+    let Some(hosted) = Hosted::new("gitea") else { return };
+    let cluster = Cluster::embedded();
+    let daemon = hosted.start(&cluster);
+    let first = hosted.head();
+    daemon.eventually("the first status", || (hosted.states(&first, "sync") == ["pending", "success"]).then_some(()));
+    hosted.scratch.replace("web/app.yaml", "web:1.0", "web:1.1");
+    let second = hosted.scratch.push("next");
+    daemon.eventually("the second status", || (hosted.states(&second, "sync") == ["pending", "success"]).then_some(()));
+    daemon.eventually("its health", || hosted.states(&second, "health").contains(&"success".to_owned()).then_some(()));
+
+    hosted.scratch.replace("web/app.yaml", "web:1.1", "web:bad");
+    let bad = hosted.scratch.push("bad");
+    daemon.eventually("it is begun", || (!hosted.states(&bad, "sync").is_empty()).then_some(()));
+    hosted.scratch.replace("web/app.yaml", "web:bad", "web:1.2");
+    let good = hosted.scratch.push("good");
+    daemon.eventually("the good one", || (hosted.states(&good, "sync") == ["pending", "success"]).then_some(()));
+    daemon
+        .eventually("the bad one is closed", || (hosted.states(&bad, "sync") == ["pending", "skipped"]).then_some(()));
+    daemon.kill();
+    let daemon = hosted.start(&cluster);
+    hosted.scratch.replace("web/app.yaml", "web:1.2", "web:1.3");
+    let last = hosted.scratch.push("last");
+    daemon.eventually("the last one", || (hosted.states(&last, "sync") == ["pending", "success"]).then_some(()));
+    for commit in [&first, &second, &good] {
+        let said = hosted.host.ask("GET", &format!("/repos/{OWNER}/{}/commits/{commit}/statuses", hosted.name), None);
+        assert_eq!(hosted.states(commit, "sync"), ["pending", "success"], "nothing is said twice: {said:#}");
+    }
+}
+
+/// A host that does not let statuses in stops no sync, is told once, and gets all of them later, in order.
+#[test]
+fn statuses_wait_for_a_token() {
+    let Some(hosted) = Hosted::new("token") else { return };
+    let cluster = Cluster::embedded();
+    let (file, own) = (hosted.scratch.path("daemon.toml"), hosted.scratch.path("own-token"));
+    std::fs::write(&own, "wrong").unwrap();
+    let text = std::fs::read_to_string(&file).unwrap();
+    let report = format!("kind = \"gitea\"\ntoken_file = \"{}\"", hosted.scratch.path("token").display());
+    let other = format!("kind = \"gitea\"\ntoken_file = \"{}\"", own.display());
+    std::fs::write(&file, text.replace(&report, &other)).unwrap();
+    let daemon = hosted.start(&cluster);
+    let commit = hosted.head();
+    daemon.eventually("the sync", || {
+        daemon.has_logged("2 apps applied").then_some(()).or(daemon.has_logged("3 apps applied").then_some(()))
+    });
+    daemon.eventually("it is told", || daemon.has_logged("the token is not accepted").then_some(()));
+    assert_eq!(daemon.metric("driftless_reports_denied{repository=\"shop\",host=\"gitea\"}"), Some(1.0));
+    assert!(hosted.states(&commit, "sync").is_empty());
+    std::fs::write(&own, hosted.host.token()).unwrap();
+    daemon.eventually("they come later", || (hosted.states(&commit, "sync") == ["pending", "success"]).then_some(()));
+    assert_eq!(daemon.log().matches("statuses wait until somebody mends this").count(), 1);
+    assert!(!daemon.log().contains(hosted.host.token()) && !daemon.log().contains("\"wrong\""));
+}
+
+/// What is not signed does nothing and learns nothing.
+#[test]
+fn forged_notifications_are_refused() {
+    let Some(hosted) = Hosted::new("forged") else { return };
+    let cluster = Cluster::embedded();
+    let daemon = hosted.start(&cluster);
+    daemon.eventually("the desk is open", || daemon.has_logged("notifications are taken").then_some(()));
+    let http = reqwest::blocking::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().unwrap();
+    let body = json!({"repository": {"full_name": format!("{OWNER}/{}", hosted.name)}}).to_string();
+    let post = |headers: &[(&str, &str)], body: String| {
+        let call = headers.iter().fold(http.post(&hosted.hook), |call, (name, value)| call.header(*name, *value));
+        let answer = call.body(body).send().unwrap();
+        (answer.status().as_u16(), answer.text().unwrap_or_default())
+    };
+    let nothing = String::new;
+    assert_eq!(post(&[], body.clone()), (401, nothing()));
+    assert_eq!(
+        post(&[("x-gitea-event", "push"), ("x-gitea-signature", &"0".repeat(64))], body.clone()),
+        (401, nothing())
+    );
+    assert_eq!(
+        post(
+            &[("x-gitlab-event", "Push Hook"), ("x-gitlab-token", "hook-secret")],
+            json!({"project": {"path_with_namespace": "a/b"}}).to_string()
+        ),
+        (404, nothing())
+    );
+    assert_eq!(post(&[("x-gitlab-event", "Push Hook"), ("x-gitlab-token", "hook-secret")], "x".repeat(5 << 20)).0, 413);
+    assert_eq!(http.get(&hosted.hook).send().unwrap().status().as_u16(), 405);
+    let ours = json!({"project": {"path_with_namespace": format!("{OWNER}/{}", hosted.name)}}).to_string();
+    assert_eq!(post(&[("x-gitlab-event", "Push Hook"), ("x-gitlab-token", "hook-secret")], ours).0, 202);
+}
