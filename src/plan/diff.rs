@@ -61,6 +61,10 @@ fn element(names: &[&str], item: &Value) -> PathElement {
     PathElement::Key(names.iter().map(key).collect())
 }
 
+/// The API server counts a DaemonSet's templates in it (k8s.io/kubernetes/pkg/registry/apps/daemonset/strategy.go): a
+/// rollout of the pods is no change of the annotations besides.
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
 /// A copy without what is no content: status, and what the server keeps for itself.
 pub fn content(object: &Value) -> Value {
     let mut out = object.clone();
@@ -72,6 +76,7 @@ pub fn content(object: &Value) -> Value {
     }
     if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
         annotations.shift_remove(LAST_APPLIED);
+        annotations.shift_remove(TEMPLATE_GENERATION);
     }
     for name in ["annotations", "labels"] {
         if metadata.get(name).and_then(Value::as_object).is_some_and(serde_json::Map::is_empty) {
@@ -219,7 +224,7 @@ mod tests {
     #[test]
     fn noise_is_no_content() {
         let noisy = json!({"metadata": {"name": "a", "uid": "u", "resourceVersion": "1", "managedFields": [],
-            "annotations": {LAST_APPLIED: "{}"}}, "status": {}, "spec": {}});
+            "annotations": {LAST_APPLIED: "{}", TEMPLATE_GENERATION: "2"}}, "status": {}, "spec": {}});
         assert_eq!(content(&noisy), json!({"metadata": {"name": "a"}, "spec": {}}));
     }
 }

@@ -14,6 +14,7 @@ pub mod cases;
 pub mod cluster;
 mod gitea;
 mod hooks;
+mod kube_prometheus;
 mod oneshot;
 mod oneshot_failure;
 mod real_apps;

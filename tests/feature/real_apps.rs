@@ -13,7 +13,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// A repository with the application; `None`, counted as skipped, where there is no folder with applications.
-fn prepared(cluster: &Cluster, name: &str, source: &str) -> Option<Scratch> {
+pub fn prepared(cluster: &Cluster, name: &str, source: &str) -> Option<Scratch> {
     let Some(folder) = real_apps() else {
         control_plane::skip();
         return None;
@@ -24,7 +24,7 @@ fn prepared(cluster: &Cluster, name: &str, source: &str) -> Option<Scratch> {
 }
 
 /// Everything is there, a second sync finds nothing, and a plan says the same.
-fn settles(app: &Scratch, code: i32, timeout: &str, least: usize) {
+pub fn settles(app: &Scratch, code: i32, timeout: &str, least: usize) {
     app.run("check").exits(0);
     app.run("plan").exits(2);
     let first = app.run(&format!("sync -o json --timeout {timeout}")).exits(code).json();
@@ -59,26 +59,4 @@ on_every_cluster! {
         app.commit("one");
         settles(&app, 0, "120s", 33);
     }
-}
-
-/// Definitions of up to 800 KB and resources of them in one commit. What nothing answers for is the metrics API.
-#[test]
-fn kube_prometheus() {
-    let Some(cluster) = Cluster::real() else { return control_plane::skip() };
-    let Some(app) = prepared(cluster, "prometheus", "kube-prometheus/manifests") else { return };
-    app.commit("one");
-    settles(&app, 3, "60s", 131);
-    let status = app.run("status -o json").exits(0).json();
-    let unwell: Vec<&str> = status["apps"][0]["objects"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter(|object| !matches!(object["health"].as_str(), Some("Healthy" | "Suspended")))
-        .map(|object| object["object"]["kind"].as_str().unwrap())
-        .collect();
-    // Without an operator there are no pods for the budgets of Prometheus and Alertmanager: they gate nothing.
-    assert!(unwell.contains(&"APIService"));
-    assert!(unwell.iter().all(|kind| matches!(*kind, "APIService" | "PodDisruptionBudget")), "{unwell:?}");
-    let message = status["apps"][0]["message"].as_str().unwrap();
-    assert!(message.contains("v1beta1.metrics.k8s.io"), "{message}");
 }
