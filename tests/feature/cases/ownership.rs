@@ -243,7 +243,7 @@ on_every_cluster! {
         let app = Scratch::new(cluster, "unlisted");
         let ns = app.namespace.clone();
         let proxy = Proxy::before(cluster);
-        let sync = format!("sync -o json --timeout 30s --kubeconfig {}", proxy.kubeconfig(&app));
+        let sync = format!("sync -o json --timeout 3s --kubeconfig {}", proxy.kubeconfig(&app));
         app.config_map("a/a.yaml", "a", "1").write("a/s.yaml", &service("s", "")).config_map("a/b.yaml", "b", "1").write("a/t.yaml", &service("t", "")).commit("one");
         app.run("sync").exits(0);
         app.remove("a/b.yaml").remove("a/t.yaml").commit("two");
