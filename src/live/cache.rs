@@ -14,7 +14,7 @@ use crate::object::{Gvk, Live, Manifest, ObjectKey, Problem};
 use futures::StreamExt;
 use serde_json::Value;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, watch};
 use tokio::task::AbortHandle;
@@ -91,7 +91,8 @@ pub struct Cache {
 struct Shared {
     collections: Mutex<BTreeMap<Gvk, Collection>>,
     pulse: Pulse,
-    events: broadcast::Sender<Event>,
+    /// Made when somebody listens: its room for what is not read yet is larger than most caches.
+    events: OnceLock<broadcast::Sender<Event>>,
     /// Jobs that have succeeded, by uid: a TTL may remove one between two looks.
     finished: Mutex<BTreeMap<ObjectKey, String>>,
     /// Whole objects that were asked for lately: whoever looks at a few again and again does not unpack them each time.
@@ -115,9 +116,8 @@ impl Cache {
 
     /// An empty cache that moves the given pulse.
     pub fn with_pulse(client: Client, selection: Selection, pulse: Pulse) -> Self {
-        let events = broadcast::channel(4096).0;
         let (collections, finished, recent) = Default::default();
-        let shared = Shared { collections, pulse, events, finished, recent };
+        let shared = Shared { collections, pulse, events: OnceLock::new(), finished, recent };
         Self { client, selection, shared: Arc::new(shared) }
     }
 
@@ -285,7 +285,7 @@ impl Cache {
 
     /// Events from now on. A receiver that lags must look at everything anew.
     pub fn events(&self) -> broadcast::Receiver<Event> {
-        self.shared.events.subscribe()
+        self.shared.events.get_or_init(|| broadcast::channel(4096).0).subscribe()
     }
 }
 
@@ -307,6 +307,12 @@ impl Shared {
 
     fn finished(&self) -> MutexGuard<'_, BTreeMap<ObjectKey, String>> {
         self.finished.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, event: Event) {
+        if let Some(events) = self.events.get() {
+            let _ = events.send(event);
+        }
     }
 
     /// Remembers a Job that has succeeded, also as it is deleted; forgets it when another one has its name.
@@ -360,7 +366,7 @@ impl Shared {
         }
         self.pulse.send_modify(|v| *v += 1);
         for event in missed {
-            let _ = self.events.send(event);
+            self.tell(event);
         }
         Ok(())
     }
@@ -395,7 +401,7 @@ impl Shared {
         });
         if let Some(event) = event {
             self.pulse.send_modify(|v| *v += 1);
-            let _ = self.events.send(event);
+            self.tell(event);
         }
     }
 }
