@@ -17,7 +17,7 @@ use crate::config::OnFailure;
 use crate::engine::Engine;
 use crate::health::Health;
 use crate::inventory::StoredParent;
-use crate::object::{ObjectKey, ObjectRef};
+use crate::object::{Gk, ObjectKey, ObjectRef};
 use crate::outcome::{Ending, blames_new_pods, ending, message, report, sync_state};
 use crate::plan::owned_digest;
 use crate::policy::PolicySet;
@@ -33,7 +33,7 @@ use crate::server::Metrics;
 use crate::source::{Backoff, Revision};
 use crate::survey;
 use crate::workspace::Origin;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
@@ -140,6 +140,8 @@ struct Mind {
     ending: Option<Ending>,
     /// The target waits for an app that it depends on: why.
     held_back: Option<String>,
+    /// The last round stopped before everything was written.
+    unfinished: bool,
     drifted: bool,
     failures: u32,
     retry_at: Option<Instant>,
@@ -325,7 +327,7 @@ impl AppTask {
                     self.say_went_back(mind, &target, back);
                 }
             }
-        } else if stopped || (runs_else && mind.ending == Some(Ending::Done)) {
+        } else if stopped || (runs_else && matches!(mind.ending, Some(Ending::Done | Ending::Unhealthy))) {
             mind.meant = None;
             mind.retry_at = Some(Instant::now());
         }
@@ -398,9 +400,14 @@ impl AppTask {
             (Some(stored), Some(rendered)) => mind.meant.is_none() && in_sync(&self.engine, stored, rendered).await,
             _ => false,
         };
+        // What kept it from being pruned may be over with this revision: another app wanted it, or did not render.
+        let left = match (&mind.stored, target.rendered()) {
+            (Some(stored), Some(rendered)) => has_leftovers(stored, rendered),
+            _ => false,
+        };
         mind.target = Some(target.clone());
         let forced = std::mem::take(&mut mind.forced);
-        if unchanged && settled && at_rest && !forced {
+        if unchanged && settled && at_rest && !left && !forced {
             // The commit changes nothing here: nothing is asked, nothing is written.
             self.say(&targets, &target, &Outcome::done(name));
             return;
@@ -420,6 +427,11 @@ impl AppTask {
         self.metrics.sync_ended(&name.0, &name.1, outcome, started.elapsed());
         match end {
             Ending::Failed => {
+                mind.failures += 1;
+                mind.retry_at = Some(Instant::now() + RETRY.delay(mind.failures, rand::random()));
+            }
+            Ending::Unhealthy if mind.unfinished => {
+                // What was waited for may become healthy, or be passed by in another plan.
                 mind.failures += 1;
                 mind.retry_at = Some(Instant::now() + RETRY.delay(mind.failures, rand::random()));
             }
@@ -466,6 +478,7 @@ impl AppTask {
             mind.stored.clone_from(&synced.stored);
         }
         let end = ending(&synced);
+        mind.unfinished = !synced.is_applied();
         let mut text = message(&target.member.app, &synced);
         let mut shown = report(&target.member.app, &synced);
         self.count(target, &synced);
@@ -480,6 +493,7 @@ impl AppTask {
             shown.message.clone_from(&text);
             if returned.held {
                 shown.sync = SyncState::Held;
+                mind.unfinished = false;
             }
             timings.applied_to_healthy_ms = None;
             if let Some((_, back)) = &returned.synced {
@@ -722,6 +736,13 @@ async fn in_sync(engine: &Engine, stored: &StoredParent, rendered: &Rendered) ->
                 }
             }
         })
+}
+
+/// True if the inventory lists what Git does not have any more.
+fn has_leftovers(stored: &StoredParent, rendered: &Rendered) -> bool {
+    // A namespace that is not written is the app's.
+    let wanted: BTreeSet<(Gk, &str)> = rendered.objects.iter().map(|o| (o.gvk().gk(), o.name())).collect();
+    stored.parent.members.iter().any(|m| !wanted.contains(&(m.object.gvk().gk(), m.object.name.as_str())))
 }
 
 /// False for what we wrote ourselves: the version that is known, and older ones (KEP-5504: versions are ordered).

@@ -257,7 +257,7 @@ impl Cache {
         });
         self.shared.pulse.send_modify(|v| *v += 1);
         if let Some(taken) = taken {
-            let _ = self.shared.events.send(taken);
+            self.shared.tell(taken);
         }
     }
 
