@@ -400,8 +400,10 @@ async fn sync_once(
         let on_step = |number: usize, result: &StepResult| {
             (orders.progress)(Progress::Step(&planned, number, result));
         };
+        let applyset = wanted.app.identity.applyset_id(engine.parents.namespace());
         let executor = Orders {
             run: &run,
+            applyset: &applyset,
             steps: &planned.graph.steps,
             best_effort: wanted.app.plan.best_effort,
             deadline,

@@ -117,6 +117,8 @@ pub enum Stop {
 pub struct Orders<'a> {
     /// Which sync this is: hooks run once for it.
     pub run: &'a str,
+    /// Whose sync it is: what has another ApplySet's label is not deleted.
+    pub applyset: &'a str,
     /// The steps, in the graph's order.
     pub steps: &'a [Step],
     /// After a failure go on with what does not depend on it.
@@ -133,7 +135,7 @@ pub struct Orders<'a> {
 pub async fn carry_out(engine: &Engine, orders: &Orders<'_>, keeper: &mut impl Keeper) -> Carried {
     let nodes = orders.steps.iter().map(|s| Node { needs: s.needs.iter().map(|id| id.0).collect() }).collect();
     let mut machine = Machine::new(nodes, orders.best_effort, PARALLEL);
-    let hands = Hands::new(engine, orders.run);
+    let hands = Hands::new(engine, orders.run, orders.applyset);
     let mut lives: Vec<Option<Arc<Live>>> = vec![None; orders.steps.len()];
     let mut warnings: Vec<Vec<String>> = vec![Vec::new(); orders.steps.len()];
     let mut took = vec![Duration::ZERO; orders.steps.len()];

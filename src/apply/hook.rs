@@ -248,7 +248,8 @@ impl Hands<'_> {
         self.let_go(at, uid).await?;
         if if succeeded { deletion.on_success } else { deletion.on_failure } {
             let client = &self.engine.client;
-            write::delete(client, at.kind, at.version, &at.key, Some(uid), write::Propagation::Foreground).await?;
+            let this = write::Precondition { uid, resource_version: None };
+            write::delete(client, at.kind, at.version, &at.key, this, write::Propagation::Foreground).await?;
             self.engine.eyes.members.forget(&at.key, Some(uid));
         }
         Ok(())

@@ -1,11 +1,12 @@
 //! One step of a graph as requests to the API server.
 
-use super::write::{self, ApplyMode, HANDOVER, MANAGER, Propagation, Written};
+use super::write::{self, ApplyMode, HANDOVER, MANAGER, Precondition, Propagation, Written};
 use crate::engine::Engine;
+use crate::inventory::identity::PART_OF;
 use crate::live::client::ApiError;
 use crate::live::kinds::Kind;
 use crate::live::observe::get;
-use crate::object::{Gk, Manifest, ObjectKey, ObjectRef, Problem};
+use crate::object::{Gk, Live, Manifest, ObjectKey, ObjectRef, Problem};
 use crate::plan::{Payload, Step, StepKind, migrate_managed_fields};
 use serde_json::Value;
 use std::time::{Duration, Instant};
@@ -15,6 +16,9 @@ use tokio_util::sync::CancellationToken;
 const SERVED_WITHIN: Duration = Duration::from_secs(30);
 /// A watch may miss a deletion of an object that lost its label: it is asked for so often.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// Looks at an object that keeps changing, before its deletion is left to the next plan.
+const CHANGED: usize = 8;
 
 /// How long what this sync has written may take to have its effect on other objects.
 const TAKES_EFFECT: Duration = Duration::from_secs(10);
@@ -92,12 +96,13 @@ pub struct Hands<'a> {
     pub(super) engine: &'a Engine,
     /// Which sync this is, for hooks.
     pub(super) run: &'a str,
+    applyset: &'a str,
 }
 
 impl<'a> Hands<'a> {
-    /// Hands on a cluster, for the sync called `run`.
-    pub fn new(engine: &'a Engine, run: &'a str) -> Self {
-        Self { engine, run }
+    /// Hands on a cluster, for the sync called `run` of the app with this ApplySet id.
+    pub fn new(engine: &'a Engine, run: &'a str, applyset: &'a str) -> Self {
+        Self { engine, run, applyset }
     }
 
     /// Carries one step out. `None` where nothing is left (a delete) or nothing was written (a gate).
@@ -214,8 +219,24 @@ impl<'a> Hands<'a> {
         Ok(result?)
     }
 
+    /// Deletes this very object. One that has become another app's in the meantime is left to it: a uid says that it is
+    /// the same object, not whose it is, and what a plan knows of that may be what a slow watch said.
     pub(super) async fn delete(&self, at: &Place<'_>, uid: &str, patience: &Patience<'_>) -> Result<(), StepError> {
-        write::delete(&self.engine.client, at.kind, at.version, &at.key, Some(uid), Propagation::Foreground).await?;
+        let client = &self.engine.client;
+        let mut tries = 0;
+        loop {
+            let found = get(client, at.kind, at.version, &at.key).await?;
+            let theirs = |live: &Live| live.label(PART_OF).is_some_and(|owner| owner != self.applyset);
+            let Some(live) = found.filter(|live| live.uid() == Some(uid) && !theirs(live)) else {
+                self.engine.eyes.members.forget(&at.key, Some(uid));
+                return Ok(());
+            };
+            let this = Precondition { uid, resource_version: live.resource_version() };
+            match write::delete(client, at.kind, at.version, &at.key, this, Propagation::Foreground).await {
+                Err(error) if error.is_conflict() && tries < CHANGED => tries += 1,
+                other => break other?,
+            }
+        }
         self.await_gone(at, uid, patience).await
     }
 

@@ -131,28 +131,38 @@ pub enum Propagation {
     Orphan,
 }
 
-/// Deletes an object if it still has the uid that was seen. Gone already counts as done.
+/// Which object a deletion is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Precondition<'a> {
+    /// The uid that was seen.
+    pub uid: &'a str,
+    /// As it was seen: whose it is may have changed since.
+    pub resource_version: Option<&'a str>,
+}
+
+/// Deletes an object if it still is what was seen. Gone already counts as done.
 ///
 /// # Errors
-/// The API server's refusal; 409 where the uid is another one.
+/// The API server's refusal; 409 where the uid is another one, or the object has changed.
 pub async fn delete(
     client: &Client,
     kind: &Kind,
     version: &str,
     key: &ObjectKey,
-    uid: Option<&str>,
+    this: Precondition<'_>,
     propagation: Propagation,
 ) -> Result<(), ApiError> {
     let mut options = json!({
         "apiVersion": "v1",
         "kind": "DeleteOptions",
+        "preconditions": {"uid": this.uid},
         "propagationPolicy": match propagation {
             Propagation::Foreground => "Foreground",
             Propagation::Orphan => "Orphan",
         },
     });
-    if let Some(uid) = uid {
-        options["preconditions"] = json!({ "uid": uid });
+    if let Some(version) = this.resource_version {
+        options["preconditions"]["resourceVersion"] = version.into();
     }
     let mut call = Call::get(kind.object_path(version, key.namespace.as_deref(), &key.name));
     call.method = Method::DELETE;
