@@ -15,7 +15,8 @@ mod bookkeeping;
 mod look;
 
 use self::bookkeeping::{
-    LockKeeper, announce, conclude, note_finished, note_healthy, remember_unchanged, save_stubbornly, take_in_results,
+    LockKeeper, announce, conclude, note_afterwards, note_finished, remember_unchanged, save_stubbornly,
+    take_in_results,
 };
 use self::look::{
     Ready, admitted, ask, foreign_contents, hooks_done, kinds_for, name_owners, objects_of_interest, ready, unhealthy,
@@ -432,13 +433,10 @@ async fn sync_once(
         let members = stored.parent.members.iter().map(|m| m.object.clone());
         let members: Vec<ObjectRef> = members.filter(|object| !is_left(object)).collect();
         let report = await_health(engine, &members, deadline, orders.cancel).await;
-        let finished = note_finished(engine, &mut stored.parent);
         if report.is_healthy() {
             synced.healthy_at = Some(Instant::now());
-            note_healthy(&engine.parents, &mut stored, wanted, finished).await?;
-        } else if finished {
-            save_stubbornly(&engine.parents, &mut stored).await?;
         }
+        note_afterwards(engine, &mut stored, wanted, report.is_healthy()).await?;
         synced.health = Some(report);
     }
     if complete && wanted.app.plan.app_removed && owns_nothing(engine, &stored, &snapshot, wanted) {

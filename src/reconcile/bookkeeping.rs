@@ -204,26 +204,44 @@ pub(super) fn conclude(stored: &mut StoredParent, carried: &Carried, wanted: &Wa
     stored.lock = None;
 }
 
-pub(super) async fn note_healthy(
-    parents: &Parents,
+/// After a sync has given its lock back: what was seen of it since. Another process may have written the inventory in
+/// between, and may be at work: what it wrote stays, and only what is news to it is added.
+pub(super) async fn note_afterwards(
+    engine: &Engine,
     stored: &mut StoredParent,
     wanted: &Wanted<'_>,
-    finished: bool,
+    healthy: bool,
 ) -> Result<(), ParentError> {
-    let mut news = finished;
-    for record in stored.parent.syncs.iter_mut().take(1).filter(|r| r.digest == wanted.rendered.digest && !r.healthy) {
-        record.healthy = true;
-        news = true;
+    for _ in 0..RACES {
+        let mut news = note_finished(engine, &mut stored.parent);
+        let last = stored.parent.syncs.first_mut().filter(|r| r.digest == wanted.rendered.digest && !r.healthy);
+        if let Some(record) = last.filter(|_| healthy) {
+            record.healthy = true;
+            news = true;
+        }
+        if !news {
+            return Ok(());
+        }
+        match engine.parents.save(stored).await {
+            Err(ParentError::Conflict) => {
+                *stored = engine.parents.reload(&stored.parent.identity, &stored.parent.namespace).await?;
+            }
+            other => return other,
+        }
     }
-    if news { save_stubbornly(parents, stored).await } else { Ok(()) }
+    Err(ParentError::Conflict)
 }
 
-/// Saves results. Another process may have written a request or a wish meanwhile: theirs is kept, ours is put on top.
+/// Saves results while the lock is ours. Another process may have written a request or a wish meanwhile: theirs is kept,
+/// ours is put on top. Where the lock is not ours any more, everything else is not ours to write either.
 pub(super) async fn save_stubbornly(parents: &Parents, stored: &mut StoredParent) -> Result<(), ParentError> {
     for _ in 0..RACES {
         match parents.save(stored).await {
             Err(ParentError::Conflict) => {
                 let theirs = parents.reload(&stored.parent.identity, &stored.parent.namespace).await?;
+                if theirs.lock.as_ref().is_none_or(|lock| lock.holder.id != parents.me().id) {
+                    return Err(ParentError::Conflict);
+                }
                 stored.resource_version = theirs.resource_version;
                 stored.request = theirs.request;
                 stored.parent.suspended = theirs.parent.suspended;
