@@ -439,7 +439,8 @@ async fn sync_once(
         note_afterwards(engine, &mut stored, wanted, report.is_healthy()).await?;
         synced.health = Some(report);
     }
-    if complete && wanted.app.plan.app_removed && owns_nothing(engine, &stored, &snapshot, wanted) {
+    let over = complete && wanted.app.plan.app_removed && owns_nothing(engine, &stored, &snapshot, wanted);
+    if over && engine.parents.claim(&mut stored.clone()).is_ok() {
         engine.parents.delete(&stored).await?;
     }
     synced.planned = Some(planned);

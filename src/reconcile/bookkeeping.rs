@@ -167,6 +167,10 @@ pub(super) async fn remember_unchanged(
     {
         return Ok(());
     }
+    // What looks unchanged to us another process may be changing: its announced members do not exist yet. The lock is not
+    // kept, since one write is all there is; that nobody took it in between is the compare-and-swap's to see.
+    engine.parents.claim(stored)?;
+    stored.lock = None;
     engine.parents.save(stored).await
 }
 
