@@ -17,7 +17,7 @@ use crate::config::OnFailure;
 use crate::engine::Engine;
 use crate::health::Health;
 use crate::inventory::StoredParent;
-use crate::object::{Gk, ObjectKey, ObjectRef};
+use crate::object::{Gk, Manifest as _, ObjectKey, ObjectRef};
 use crate::outcome::{Ending, blames_new_pods, ending, message, report, sync_state};
 use crate::plan::owned_digest;
 use crate::policy::PolicySet;
