@@ -227,7 +227,8 @@ pub struct ReportEntry {
     pub kind: ReportKind,
     /// Repository whose commits get the statuses. Default: the only one.
     pub repository: Option<String>,
-    /// Address of the host's API, where it cannot be told from the repository's URL.
+    /// Address of the host's API, where it cannot be told from the repository's URL; or the repository's own address in it,
+    /// `https://api.github.com/repos/acme/shop`, where Git reaches it another way.
     #[schemars(extend("format" = "git-url"))]
     pub url: Option<String>,
     /// User name, where the host wants one beside the token (Bitbucket).

@@ -273,7 +273,12 @@ impl Outbox {
         let numbers: Vec<u64> = self.queue().items.iter().map(|item| item.number).collect();
         for number in numbers {
             let Some(item) = self.next_item(number, now, at_once, &mut blocked) else { continue };
-            match reporter.send(&item.note) {
+            let asked = Instant::now();
+            let answer = reporter.send(&item.note);
+            // The pause that a host asks for begins with its answer. Whole milliseconds: none where time is virtual.
+            let took = i64::try_from(asked.elapsed().as_millis()).unwrap_or(i64::MAX);
+            let now = now.checked_add(SignedDuration::from_millis(took)).unwrap_or(now);
+            match answer {
                 Ok(()) => {
                     self.done(number);
                     pass.sent += 1;

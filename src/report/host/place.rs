@@ -32,11 +32,15 @@ pub struct NoPlace {
 }
 
 impl Place {
-    /// Reads the address of a repository. `api`: the API's address, where it is not to be told from that.
+    /// Reads the address of a repository. `api`: the API's address, where it is not to be told from that; the address of
+    /// the repository in the API (`https://api.github.com/repos/acme/shop`), where Git uses another one altogether.
     ///
     /// # Errors
-    /// Where owner and name are not in it.
+    /// Where owner and name are in neither.
     pub fn of(kind: ReportKind, url: &str, api: Option<&str>) -> Result<Self, NoPlace> {
+        if let Some(place) = api.and_then(|api| named_by_api(kind, api.trim_end_matches('/'))) {
+            return Ok(place);
+        }
         let no = |why: &'static str| NoPlace { url: url.to_owned(), kind: word(kind), why };
         let parsed =
             Url::parse(url).map_err(|_| no("it is not at an http(s) address; give `url`, the API's address"))?;
@@ -120,6 +124,43 @@ impl Place {
         };
         format!("{}/{word}/{revision}", self.web)
     }
+}
+
+/// A repository that is named by its address in the API.
+fn named_by_api(kind: ReportKind, api: &str) -> Option<Place> {
+    let two = |rest: &str| rest.split_once('/').map(|(owner, name)| (owner.to_owned(), name.to_owned()));
+    let (base, (owner, name)) = match kind {
+        ReportKind::GitHub | ReportKind::Gitea | ReportKind::Forgejo => {
+            let (base, rest) = api.split_once("/repos/")?;
+            (base, two(rest)?)
+        }
+        ReportKind::GitLab => {
+            let (base, rest) = api.split_once("/projects/")?;
+            let path = decoded(rest);
+            let (group, name) = path.rsplit_once('/')?;
+            (base, (group.to_owned(), name.to_owned()))
+        }
+        ReportKind::BitbucketCloud => {
+            let (base, rest) = api.split_once("/repositories/")?;
+            (base, two(rest)?)
+        }
+        ReportKind::BitbucketDataCenter => {
+            let (base, rest) = api.split_once("/projects/")?;
+            let (key, slug) = rest.split_once("/repos/")?;
+            (base, (key.to_owned(), slug.to_owned()))
+        }
+        ReportKind::AzureDevOps | ReportKind::GitNotes => return None,
+    };
+    if name.contains('/') || owner.is_empty() || name.is_empty() {
+        return None;
+    }
+    let host = Url::parse(base).ok()?;
+    let site = match (kind, host.host_str()?) {
+        (ReportKind::GitHub, "api.github.com") => "https://github.com".to_owned(),
+        (ReportKind::BitbucketCloud, "api.bitbucket.org") => "https://bitbucket.org".to_owned(),
+        _ => host.origin().ascii_serialization(),
+    };
+    Some(Place { api: base.to_owned(), web: format!("{site}/{owner}/{name}"), owner, name, project: String::new() })
 }
 
 /// `https://dev.azure.com/ORG/PROJECT/_git/NAME`, `https://ORG.visualstudio.com/PROJECT/_git/NAME`, or a server's

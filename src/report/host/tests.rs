@@ -81,6 +81,11 @@ fn places() {
         assert!(Place::of(kind, url, None).is_err(), "{url}");
     }
     assert_eq!(Place::of(GitHub, "https://github.com/a/b", Some("https://x/")).unwrap().api, "https://x");
+    let named = Place::of(GitHub, "/srv/git/shop.git", Some("https://api.github.com/repos/acme/shop")).unwrap();
+    assert_eq!((named.api.as_str(), named.web.as_str()), ("https://api.github.com", "https://github.com/acme/shop"));
+    let named =
+        Place::of(GitLab, "/srv/git/shop.git", Some("https://gl.acme.com/api/v4/projects/a%2Fb%2Fshop")).unwrap();
+    assert_eq!((named.owner.as_str(), named.name.as_str()), ("a/b", "shop"));
 }
 
 /// docs.github.com/en/rest/commits/statuses, "Create a commit status" and "List commit statuses for a reference".

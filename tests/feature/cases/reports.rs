@@ -1,14 +1,17 @@
 //! Cases 35 to 41: what is said of commits and pull requests, and who writes.
 
 use super::facts::{app as of_app, changes, text};
-use super::table::{not_true, seen};
-use crate::feature::cluster::Cluster;
+use super::table::seen;
+use crate::feature::cluster::{Cluster, runtime};
 use crate::feature::running::Running;
 use crate::feature::scratch::Scratch;
 use crate::on_every_cluster;
+use axum::http::StatusCode;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 /// A repository with the apps `web` (ConfigMaps one and two) and `old` on its branch `main`, nothing of it synced.
 fn world(cluster: &Cluster, name: &str) -> Scratch {
@@ -21,6 +24,56 @@ fn world(cluster: &Cluster, name: &str) -> Scratch {
     );
     app.config_map("old/old.yaml", "old", "first").commit("everything");
     app
+}
+
+/// A host with GitHub's statuses (docs.github.com/en/rest/commits/statuses) that first is down, then limits its rate.
+struct LimitedHost {
+    address: String,
+    took: Arc<Mutex<Vec<(String, Value)>>>,
+    asked: Arc<Mutex<Vec<Instant>>>,
+}
+
+impl LimitedHost {
+    fn start() -> Self {
+        let (took, asked) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+        let (kept, times) = (took.clone(), asked.clone());
+        let post = move |axum::extract::Path(commit): axum::extract::Path<String>, body: String| async move {
+            let mut times = times.lock().unwrap();
+            times.push(Instant::now());
+            match times.len() {
+                1 => (StatusCode::SERVICE_UNAVAILABLE, [("x", "")], String::new()),
+                2 => (
+                    StatusCode::TOO_MANY_REQUESTS,
+                    [("retry-after", "2")],
+                    r#"{"message": "You have exceeded a secondary rate limit"}"#.to_owned(),
+                ),
+                _ => {
+                    kept.lock().unwrap().push((commit, serde_json::from_str(&body).unwrap()));
+                    (StatusCode::CREATED, [("x", "")], "{}".to_owned())
+                }
+            }
+        };
+        let routes = axum::Router::new()
+            .route("/repos/acme/shop/statuses/{commit}", axum::routing::post(post))
+            .route("/repos/acme/shop/commits/{commit}/statuses", axum::routing::get(|| async { "[]" }));
+        let listener = runtime().block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        runtime().spawn(async move { axum::serve(listener, routes).await });
+        Self { address, took, asked }
+    }
+
+    /// The states of a commit, in the order in which they came.
+    fn told(&self, commit: &str, kind: &str) -> Vec<String> {
+        let took = self.took.lock().unwrap();
+        let of = took.iter().filter(|(about, status)| about == commit && text(&status["context"]).ends_with(kind));
+        of.map(|(_, status)| text(&status["state"]).to_owned()).collect()
+    }
+
+    /// Seconds from the refusal to the next request.
+    fn waited(&self) -> f64 {
+        let asked = self.asked.lock().unwrap();
+        (asked[2] - asked[1]).as_secs_f64()
+    }
 }
 
 /// What is checked out says nothing about what is to run.
@@ -99,8 +152,8 @@ on_every_cluster! {
         seen("success, render error, rollback, superseded, superseded over a restart, success: each pending and one final state");
     }
 
-    /// Where reports cannot be delivered they wait, and arrive in order, once. The only host so far is Git notes.
-    fn case_36_reports_wait_and_come_in_order(cluster) {
+    /// Where reports cannot be delivered they wait, and arrive in order, once.
+    fn case_36_a_reports_wait_and_come_in_order(cluster) {
         let app = Scratch::new(cluster, "outbox");
         let first = app.config_map("a/a.yaml", "a", "0").commit("zero");
         let daemon = Running::settled(&app, "");
@@ -136,7 +189,27 @@ on_every_cluster! {
         daemon.succeeds(&app, &next);
         assert_eq!(commits.iter().map(|commit| everything(&app, commit)).collect::<Vec<_>>(), before);
         seen("notes locked for 3 commits: all came afterwards, in order, once; a restart repeats nothing");
-        not_true("a host that limits rates: no host but Git notes is reported to yet, so only the outbox's own tests have one");
+    }
+
+    /// A host that is down and then limits its rate: it is left alone as long as it asks for, and gets everything, in order.
+    fn case_36_b_a_host_that_limits_its_rate(cluster) {
+        let host = LimitedHost::start();
+        let app = Scratch::new(cluster, "limited");
+        fs::write(app.path().with_extension("token"), "t0ken").unwrap();
+        let token = app.path().with_extension("token").display().to_string();
+        app.write("driftless.toml", &format!("[[report]]\nkind = \"github\"\nurl = \"{}/repos/acme/shop\"\ntoken_file = \"{token}\"\n", host.address));
+        let first = app.config_map("a/a.yaml", "a", "0").commit("zero");
+        let daemon = Running::start(&app, "");
+        daemon.until("the first is told", || host.told(&first, "sync").len() == 2);
+        let next = app.config_map("a/a.yaml", "a", "1").commit("one");
+        daemon.until("the next is told", || host.told(&next, "sync").len() == 2);
+        for commit in [&first, &next] {
+            assert_eq!(host.told(commit, "sync"), ["pending", "success"]);
+        }
+        let waited = host.waited();
+        assert!(waited >= 2.0, "asked again after {waited} s");
+        daemon.until("health is told", || host.told(&next, "health").contains(&"success".to_owned()));
+        seen(format!("503, then 429 with Retry-After: 2: asked again after {waited:.1} s; each commit pending and success, once"));
     }
 
     /// Of a pull request whose base has moved on, only what it adds is shown; the newer commit is not reverted.

@@ -2,7 +2,7 @@
 //!
 //! In: the tests named `case_NN_…`, which `on_every_cluster!` runs through [`case`]; [`seen`] says what one saw. Out: at
 //! the end of the process, the table on standard output (past the capture of the test runner) and as `cases.md` in the
-//! target's folder for tests. A test that fails, is skipped or found something that is not true is a row too.
+//! target's folder for tests. A test that fails or is skipped is a row too.
 //!
 //! Guarantees: a number without a test is a failure of [`every_number_has_a_test`], and a test that passes without having
 //! said what it saw is a failure of its own: nothing leaves the table silently.
@@ -34,7 +34,7 @@ const CLUSTERS: [&str; 2] = ["embedded", "real"];
 
 #[derive(Clone, Default)]
 struct Cell {
-    /// `passed`, `FAILED`, `skipped: …`, `NOT TRUE`.
+    /// `passed`, `FAILED`, `skipped: …`.
     outcome: String,
     seen: Vec<String>,
 }
@@ -43,21 +43,13 @@ struct Cell {
 static CELLS: Mutex<BTreeMap<(&str, &str), Cell>> = Mutex::new(BTreeMap::new());
 
 thread_local! {
-    /// What the case that runs on this thread has said so far, and what of it is not true yet.
-    static SAID: RefCell<(Vec<String>, bool)> = const { RefCell::new((Vec::new(), false)) };
+    /// What the case that runs on this thread has said so far.
+    static SAID: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Says what the running case saw: a short fact, with figures where there are some.
 pub fn seen(fact: impl Into<String>) {
-    SAID.with_borrow_mut(|said| said.0.push(fact.into()));
-}
-
-/// Says that something a case asks for is not so yet. The test goes on; its row does not say that it passed.
-pub fn not_true(what: impl Into<String>) {
-    SAID.with_borrow_mut(|said| {
-        said.0.push(format!("not true yet: {}", what.into()));
-        said.1 = true;
-    });
+    SAID.with_borrow_mut(|said| said.push(fact.into()));
 }
 
 /// Runs a test body for one cluster; `None` from it means that there is no such cluster. Only `case_…` is in the table.
@@ -70,13 +62,12 @@ pub fn case(name: &'static str, cluster: &'static str, body: impl FnOnce() -> Op
     AT_EXIT.call_once(print_at_exit);
     SAID.take();
     let ended = catch_unwind(AssertUnwindSafe(body));
-    let (said, untrue) = SAID.take();
+    let said = SAID.take();
     let silent = matches!(ended, Ok(Some(()))) && said.is_empty();
     let outcome = match &ended {
         Err(_) => "FAILED",
         Ok(None) => "skipped: no control plane",
         Ok(Some(())) if silent => "FAILED: says nothing",
-        Ok(Some(())) if untrue => "NOT TRUE",
         Ok(Some(())) => "passed",
     };
     let cell = Cell { outcome: outcome.to_owned(), seen: said };
@@ -127,10 +118,10 @@ fn table() -> String {
     }
     let cells: Vec<&Cell> = cells.values().collect();
     let count = |outcome: &str| cells.iter().filter(|cell| cell.outcome.starts_with(outcome)).count();
-    let (passed, failed, untrue, skipped) = (count("passed"), count("FAILED"), count("NOT TRUE"), count("skipped"));
+    let (passed, failed, skipped) = (count("passed"), count("FAILED"), count("skipped"));
     let _ = writeln!(
         out,
-        "\n{passed} passed, {failed} failed, {untrue} not true, {skipped} skipped; {left_out} of {} case tests were not run.",
+        "\n{passed} passed, {failed} failed, {skipped} skipped; {left_out} of {} case tests were not run.",
         names().len()
     );
     out
