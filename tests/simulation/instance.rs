@@ -25,6 +25,7 @@ use driftless::server::Metrics;
 use driftless::workspace::{Origin, Tip, members_on};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
@@ -97,6 +98,7 @@ pub struct Instance {
     pub said: Arc<Mutex<Vec<String>>>,
     git: watch::Sender<Option<Tip>>,
     runtime: Option<Runtime>,
+    over: Arc<AtomicBool>,
 }
 
 impl Instance {
@@ -107,7 +109,7 @@ impl Instance {
         let (wire, said) = (Wire::default(), Arc::default());
         let daemon = Daemon { setting: setting.clone(), id: id.clone(), said: Arc::clone(&said) };
         runtime.spawn(daemon.run(wire.clone(), follow));
-        Self { wire, id, next: Some(moment::BEGIN), said, git, runtime: Some(runtime) }
+        Self { wire, id, next: Some(moment::BEGIN), said, git, runtime: Some(runtime), over: Arc::default() }
     }
 
     /// Syncs everything once, as `driftless sync` does, and ends. Out: what became of each app.
@@ -115,13 +117,21 @@ impl Instance {
         let runtime = builder.build().unwrap();
         let (wire, out) = (Wire::default(), Arc::new(Mutex::new(None)));
         let (setting, result) = (setting.clone(), Arc::clone(&out));
+        let over = Arc::new(AtomicBool::new(false));
+        let ended = Arc::clone(&over);
         let (other, me) = (wire.clone(), id.clone());
         runtime.spawn(async move {
-            let ended = sync_once(&setting, other, &me, &tip).await;
-            *result.lock().unwrap() = Some(ended);
+            let synced = sync_once(&setting, other, &me, &tip).await;
+            *result.lock().unwrap() = Some(synced);
+            ended.store(true, Ordering::Relaxed);
         });
         let (git, _) = watch::channel(None);
-        (Self { wire, id, next: Some(moment::BEGIN), said: Arc::default(), git, runtime: Some(runtime) }, out)
+        (Self { wire, id, next: Some(moment::BEGIN), said: Arc::default(), git, runtime: Some(runtime), over }, out)
+    }
+
+    /// True once a one-shot sync has ended.
+    pub fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
     }
 
     /// Tells it of a new revision.
@@ -273,7 +283,8 @@ impl Daemon {
         let (members, neighbours) = self.setting.members(place.engine, tip).await?;
         let neighbours = Arc::new(neighbours);
         let wanted: Vec<String> = members.iter().map(|member| member.app.name.clone()).collect();
-        for (_, gone) in apps.extract_if(.., |name, _| !wanted.contains(name)) {
+        let left: Vec<String> = apps.keys().filter(|name| !wanted.contains(name)).cloned().collect();
+        for gone in left.iter().filter_map(|name| apps.remove(name)) {
             place.registry.remove(&gone.applyset);
         }
         for member in members {

@@ -328,7 +328,7 @@ impl Oracle {
             match server.store().get(&Gk::new(group, kind), "shop", name) {
                 None => out.push(format!("{kind} {name} is not there")),
                 Some(live) if label(live) != id.as_deref() => {
-                    out.push(format!("{kind} {name} is not labelled as {app}'s"))
+                    out.push(format!("{kind} {name} is not labelled as {app}'s"));
                 }
                 Some(live) => within(&object, live, &format!("{kind} {name}"), &mut out),
             }

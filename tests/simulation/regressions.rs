@@ -21,13 +21,44 @@ fn content(items: &[(usize, bool, u8)]) -> Content {
     Content(items.iter().map(|(slot, front, value)| (*slot, (*front, *value))).collect::<BTreeMap<_, _>>())
 }
 
+fn history(first: &[(usize, bool, u8)], moments: &[(u32, Step)], last: &[(usize, bool, u8)]) -> History {
+    History { first: content(first), moments: moments.to_vec(), last: content(last) }
+}
+
 fn known() -> Vec<(&'static str, History)> {
-    vec![(
-        "an app that left Git amid its first sync kept what it had written by then",
-        History {
-            first: content(&[(0, true, 2), (4, true, 1), (5, true, 1)]),
-            moments: vec![(20, Step::Lag(3000))],
-            last: content(&[(0, false, 1)]),
-        },
-    )]
+    let nothing = Step::Commit(content(&[]));
+    vec![
+        (
+            "an app that left Git amid its first sync kept what it had written by then",
+            history(&[(0, true, 2), (4, true, 1), (5, true, 1)], &[(20, Step::Lag(3000))], &[(0, false, 1)]),
+        ),
+        (
+            "an inventory was tidied up, or written over by what was learned late, while another process had it locked",
+            history(
+                &[(0, false, 0), (5, true, 0)],
+                &[(21_005, Step::Sync), (32, nothing.clone()), (8, Step::Faults(544, 17)), (543, nothing.clone())],
+                &[],
+            ),
+        ),
+        (
+            "an object that another app had wanted, and wants no more, was pruned by nobody",
+            history(&[(0, true, 0)], &[(21, Step::Commit(content(&[(0, false, 0)])))], &[]),
+        ),
+        (
+            "a watch that lagged behind had an object deleted that another app had taken over",
+            history(
+                &[(2, false, 0), (5, true, 0)],
+                &[(228, nothing), (3, Step::Commit(content(&[(2, true, 0)])))],
+                &[],
+            ),
+        ),
+        (
+            "older content that another process wrote while health was waited for stayed",
+            history(
+                &[(0, true, 0), (1, true, 0)],
+                &[(1032, Step::Sync)],
+                &[(0, false, 0), (1, false, 0), (4, true, 0)],
+            ),
+        ),
+    ]
 }
