@@ -56,6 +56,8 @@ pub mod request;
 
 pub mod survey;
 
+pub mod merge_plan;
+
 pub mod forecast;
 
 pub mod report;

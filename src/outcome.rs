@@ -172,6 +172,14 @@ pub fn error(app: &App, synced: &Synced) -> Option<Problem> {
     planned.problems.first().map(|found| found.problem.clone()).or(refused)
 }
 
+/// Says how many more problems there are.
+pub fn with_count(mut problem: Problem, all: usize) -> Problem {
+    if all > 1 {
+        problem.message = format!("{} (and {} more)", problem.message, all - 1);
+    }
+    problem
+}
+
 /// Everything that is wrong, where that is more than one thing.
 fn errors(synced: &Synced) -> Vec<Problem> {
     let all: Vec<Problem> = match (&synced.halt, &synced.carried, &synced.planned) {

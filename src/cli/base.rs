@@ -1,55 +1,42 @@
 //! `driftless plan --base REV`: what a revision adds to the base it is to be merged into.
-//!
-//! In: two commits. Out: live → base and live → merge, both planned against one snapshot, and of these only the
-//! difference. So a pull request whose base moved on never reverts the newer commit, and neither drift nor what the base
-//! has not brought about yet is shown as the pull request's.
-//!
-//! Configuration and policies are the base's (a pull request must not grant itself anything); where the revision changes
-//! them, that is said.
 
 use super::args::{Plan, PlanOutput};
 use super::exit::Exit;
 use super::output::{print_json, print_problems, print_text};
-use super::plan::with_count;
-use super::setup::{Scene, Setup, one};
-use crate::app::App;
-use crate::config::{AppPaths, Config};
-use crate::forecast::foresee;
+use super::setup::{Setup, one};
+use crate::merge_plan::{Ground, MergePlan, Verdict, plan_merge};
 use crate::object::Problem;
-use crate::outcome::{ending, error};
-use crate::plan::change::{AppPlan, PlanReport, PolicyFinding};
-use crate::plan::planned::Sides;
-use crate::plan::{Added, Planned, added};
-use crate::reconcile::{Halt, Looked, Synced, Wanted, look_both};
+use crate::plan::change::PlanReport;
 use crate::report::base_note::{BaseNote, MergeReport};
 use crate::report::markdown::{MAX_LENGTH, merge_markdown};
 use crate::report::object_diff::ObjectDiffs;
 use crate::report::plan_text::merge_text;
-use crate::scope::Member;
-use crate::source::{Merged, Revision, SourceTree};
-use crate::workspace::{self, CONFIG_FILE, Origin, Tip, off_thread};
-use futures::future::join_all;
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeMap;
+
+impl From<Verdict> for Exit {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Nothing => Self::Done,
+            Verdict::Changes => Self::Changes,
+            Verdict::Refused => Self::Refused,
+            Verdict::Wrong => Self::Error,
+        }
+    }
+}
 
 /// Runs it.
 ///
 /// # Errors
 /// What stops every app: no such commit, a conflict.
 pub async fn run(args: &Plan, base: &str) -> Result<Exit, Vec<Problem>> {
-    let plan = PlanReport { revision: None, apps: Vec::new(), summary: BTreeMap::new(), error: None };
-    let mut report = MergeReport { plan, base: None };
-    let mut diffs = ObjectDiffs::default();
-    let ended = plan_all(args, base, &mut report, &mut diffs).await;
-    for action in report.plan.apps.iter().flat_map(|app| &app.changes).flat_map(|change| &change.actions) {
-        *report.plan.summary.entry(*action).or_insert(0) += 1;
-    }
-    let problems = match &ended {
-        Ok(_) => Vec::new(),
-        Err(problems) => problems.clone(),
-    };
-    report.plan.error = problems.first().cloned();
-    let note = report.base.clone().unwrap_or_else(|| BaseNote::new(base));
+    let plan = plan_all(args, base).await.unwrap_or_else(|problems| {
+        let plan =
+            PlanReport { revision: None, apps: Vec::new(), summary: BTreeMap::new(), error: problems.first().cloned() };
+        let report = MergeReport { plan, base: None };
+        MergePlan { report, diffs: ObjectDiffs::default(), verdict: Verdict::Wrong, problems }
+    });
+    let note = plan.note(base);
+    let MergePlan { report, diffs, verdict, problems } = plan;
     match args.output {
         PlanOutput::Json => print_json(&report),
         PlanOutput::Markdown => print_text(&merge_markdown(&report.plan, &diffs, &note, MAX_LENGTH)),
@@ -57,257 +44,50 @@ pub async fn run(args: &Plan, base: &str) -> Result<Exit, Vec<Problem>> {
         PlanOutput::Text => return Err(problems),
     }
     print_problems(&problems);
-    Ok(ended.unwrap_or(Exit::Error))
+    Ok(verdict.into())
 }
 
-async fn plan_all(
-    args: &Plan,
-    base: &str,
-    report: &mut MergeReport,
-    diffs: &mut ObjectDiffs,
-) -> Result<Exit, Vec<Problem>> {
+/// Plans each repository; what several come to is one report.
+async fn plan_all(args: &Plan, base: &str) -> Result<MergePlan, Vec<Problem>> {
     let mut setup = Setup::at_base(&args.common, base).await?;
-    let mut exit = Exit::Done;
+    let mut all: Option<MergePlan> = None;
     for origin in setup.origins.clone() {
         let head = origin.resolve(args.revision.as_deref()).await.map_err(one)?;
-        report.plan.revision = Some(head.to_string());
         let base = origin.resolve(Some(base)).await.map_err(one)?;
-        let note = report.base.insert(BaseNote::new(base.as_str()));
-        let (base, merge) = both_trees(&origin, &base, &head, note).await?;
-        note.notices.extend(own_rules(&setup.config, &base.tree, &merge.tree));
+        let mut engines = Vec::new();
         for cluster in setup.clusters() {
-            let pair = Pair::new(&mut setup, &origin, &cluster, &base, &merge).await?;
-            let names = pair.chosen(&args.apps)?;
-            for shown in join_all(names.iter().map(|name| pair.plan_app(name))).await {
-                exit = exit.max(shown.exit);
-                for (change, sides) in shown.plan.changes.iter().zip(shown.sides) {
-                    diffs.insert(&shown.plan.name, &shown.plan.cluster, &change.object, sides);
-                }
-                for (action, n) in shown.pending {
-                    *note.pending.entry(action).or_insert(0) += n;
-                }
-                note.drifted += shown.drifted;
-                note.notices.extend(shown.notices);
-                report.plan.apps.push(shown.plan);
-            }
+            engines.push(setup.engine(&cluster, "cli").await.map_err(one)?);
         }
+        let ground = Ground { config: &setup.config, origin: &origin, tools: &setup.tools };
+        let plan = plan_merge(ground, &engines, (&base, &head), &args.apps).await;
+        all = Some(match all {
+            None => plan,
+            Some(before) => together(before, plan),
+        });
     }
-    Ok(exit)
+    all.ok_or_else(|| one(Problem::new("NoRepository", "there is no repository to plan")))
 }
 
-/// The trees of the base and of the merge.
-async fn both_trees(
-    origin: &Origin,
-    base: &Revision,
-    head: &Revision,
-    note: &mut BaseNote,
-) -> Result<(Tip, Tip), Vec<Problem>> {
-    let (mirror, ours, theirs) = (origin.mirror.clone(), base.clone(), head.clone());
-    let merge = off_thread(move || Ok(mirror.merge(&ours, &theirs, None)?)).await.map_err(one)?;
-    let (from, into) = (head.short(7), base.short(7));
-    if merge.ancestor.is_none() {
-        let text = format!("{from} and {into} have no commit in common: they cannot be merged");
-        return Err(one(Problem::new("UnrelatedHistories", text).hint("check --base and --revision")));
+fn together(mut one: MergePlan, other: MergePlan) -> MergePlan {
+    let MergePlan { report, diffs, verdict, problems } = other;
+    one.verdict = one.verdict.max(verdict);
+    one.problems.extend(problems);
+    one.diffs.extend(diffs);
+    for (action, n) in report.plan.summary {
+        *one.report.plan.summary.entry(action).or_insert(0) += n;
     }
-    match merge.merged {
-        Merged::Clean(tree) => {
-            Ok((origin.tip(base).await.map_err(one)?, Tip { revision: head.clone(), tree: Arc::new(tree) }))
+    one.report.plan.apps.extend(report.plan.apps);
+    one.report.plan.revision = report.plan.revision;
+    one.report.plan.error = one.report.plan.error.or(report.plan.error);
+    if let Some(note) = report.base {
+        let own = one.report.base.get_or_insert_with(|| BaseNote::new(&note.revision));
+        own.revision = note.revision;
+        for (action, n) in note.pending {
+            *own.pending.entry(action).or_insert(0) += n;
         }
-        Merged::Conflicts(paths) => {
-            let text = format!("{from} does not merge into {into}: both change {}", paths.join(", "));
-            note.conflicts = paths;
-            let hint = format!("merge {into} into the branch and resolve the conflict, then plan again");
-            Err(one(Problem::new("MergeConflict", text).hint(hint)))
-        }
+        own.drifted += note.drifted;
+        own.conflicts.extend(note.conflicts);
+        own.notices.extend(note.notices);
     }
-}
-
-/// Says where the revision changes what it is judged by.
-fn own_rules(config: &Config, base: &SourceTree, merge: &SourceTree) -> Vec<String> {
-    let mut out = Vec::new();
-    if base.entry(CONFIG_FILE) != merge.entry(CONFIG_FILE) {
-        out.push(format!("it changes {CONFIG_FILE}; it is planned under the base's, its own counts once it is merged"));
-    }
-    for path in &config.policy.paths {
-        let differ = base.entry(path) != merge.entry(path) || !base.under(path).eq(merge.under(path));
-        if differ {
-            out.push(format!(
-                "it changes policies in {path}; it is judged by the base's, its own count once it is merged"
-            ));
-        }
-    }
-    out
-}
-
-/// The apps of the merge under the base's configuration. A directory that the revision removes is an app's removal.
-fn apps_of_merge(
-    config: &Config,
-    origin: &Origin,
-    base: &SourceTree,
-    merge: &SourceTree,
-) -> Result<Vec<App>, Vec<Problem>> {
-    let mut config = config.clone();
-    config.apps.retain(|app| match &app.paths {
-        AppPaths::Directory(path) if app.repository == origin.repository.name => {
-            let root = origin.repository.path.as_str();
-            let path = [root, path.as_str()].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/");
-            path.is_empty() || merge.under(&path).next().is_some() || base.under(&path).next().is_none()
-        }
-        _ => true,
-    });
-    origin.apps(&config, merge)
-}
-
-/// Both trees' apps on one cluster.
-struct Pair {
-    base: Scene,
-    merge: Scene,
-}
-
-/// What is shown of one app.
-struct Shown {
-    plan: AppPlan,
-    sides: Vec<Sides>,
-    pending: BTreeMap<crate::plan::change::Action, usize>,
-    drifted: usize,
-    notices: Vec<String>,
-    exit: Exit,
-}
-
-/// One version of an app.
-#[expect(clippy::large_enum_variant, reason = "it lives for one command")]
-enum Version {
-    /// It is not there.
-    Absent,
-    /// There is no plan for it.
-    Stopped(Option<Problem>, Vec<PolicyFinding>, Exit),
-    /// Its plan.
-    Planned(Box<Planned>),
-}
-
-impl Pair {
-    async fn new(
-        setup: &mut Setup,
-        origin: &Origin,
-        cluster: &str,
-        base: &Tip,
-        merge: &Tip,
-    ) -> Result<Self, Vec<Problem>> {
-        let engine = setup.engine(cluster, "cli").await.map_err(one)?;
-        let key = engine.digest_key_or_random().await.map_err(|e| one(e.into()))?;
-        let policies = workspace::policies_of(&setup.config, &base.tree, &setup.tools).await?;
-        let here = |apps: Vec<App>| apps.into_iter().filter(|app| app.cluster == cluster).collect::<Vec<App>>();
-        let before = here(origin.apps(&setup.config, &base.tree)?);
-        let after = here(apps_of_merge(&setup.config, origin, &base.tree, &merge.tree)?);
-        let scene = |tip: &Tip, apps| {
-            Scene::of(setup, origin, engine.clone(), tip.clone(), (apps, policies.clone()), key.clone(), false)
-        };
-        Ok(Self { base: scene(base, before).await?, merge: scene(merge, after).await? })
-    }
-
-    /// The names of the apps that the command means, of either tree.
-    fn chosen(&self, names: &[String]) -> Result<Vec<String>, Vec<Problem>> {
-        let members = || self.base.members.iter().chain(&self.merge.members);
-        let all: BTreeSet<&String> = members().map(|member| &member.app.name).collect();
-        if let Some(unknown) = names.iter().find(|name| !all.contains(name)) {
-            let known = all.into_iter().cloned().collect::<Vec<_>>().join(", ");
-            let text = format!("there is no app {unknown:?}, neither in the base nor in the merge");
-            return Err(one(Problem::new("NoSuchApp", text).hint(format!("their apps are: {known}"))));
-        }
-        Ok(all.into_iter().filter(|name| names.is_empty() || names.contains(name)).cloned().collect())
-    }
-
-    async fn plan_app(&self, name: &str) -> Shown {
-        let of = |scene: &Scene| scene.members.iter().find(|member| member.app.name == name).cloned();
-        let members = [of(&self.base), of(&self.merge)];
-        let wanted = [wanted(&self.base, members[0].as_ref()), wanted(&self.merge, members[1].as_ref())];
-        let looked = look_both(&self.merge.engine, [wanted[0].as_ref(), wanted[1].as_ref()], &self.merge.key).await;
-        let [first, second] = match looked {
-            Ok(both) => both,
-            Err(halt) => [0, 1].map(|side| wanted[side].as_ref().map(|_| Err(halt.clone()))),
-        };
-        let base = version(members[0].as_ref(), first);
-        let mut merge = version(members[1].as_ref(), second);
-        if let Version::Planned(planned) = &mut merge {
-            foresee(&self.merge.engine, planned).await;
-        }
-        shown(name, self.merge.engine.client.name(), &base, merge)
-    }
-}
-
-fn wanted<'a>(scene: &'a Scene, member: Option<&'a Member>) -> Option<Wanted<'a>> {
-    let member = member?;
-    let rendered = member.rendered.as_ref().as_ref().ok()?;
-    let (revision, policies, neighbours) = (&scene.tip.revision, &scene.policies, &scene.neighbours);
-    Some(Wanted { app: &member.app, revision, rendered, policies, neighbours })
-}
-
-fn version(member: Option<&Member>, looked: Option<Result<Looked, Halt>>) -> Version {
-    let Some(member) = member else { return Version::Absent };
-    let halt = match (looked, member.rendered.as_ref()) {
-        (Some(Ok(looked)), _) => return Version::Planned(Box::new(looked.planned)),
-        (Some(Err(halt)), _) => halt,
-        (None, Err(problems)) => {
-            let first = problems.first().cloned().map(|problem| with_count(problem, problems.len()));
-            return Version::Stopped(first, Vec::new(), Exit::Error);
-        }
-        (None, Ok(_)) => return Version::Absent,
-    };
-    let findings = match &halt {
-        Halt::Denied(findings) => findings.clone(),
-        _ => Vec::new(),
-    };
-    let synced = Synced::halted(halt);
-    Version::Stopped(error(&member.app, &synced), findings, ending(&synced).into())
-}
-
-/// What of two versions is the revision's.
-fn shown(name: &str, cluster: &str, base: &Version, merge: Version) -> Shown {
-    let mut notices = Vec::new();
-    let before = match base {
-        Version::Planned(planned) => Some(planned.as_ref()),
-        Version::Absent => None,
-        Version::Stopped(problem, ..) => {
-            let why = problem.as_ref().map(ToString::to_string).unwrap_or_default();
-            notices
-                .push(format!("{name}: the base itself cannot be planned, so all that the merge does is shown: {why}"));
-            None
-        }
-    };
-    let after = match merge {
-        Version::Planned(planned) => Some(planned),
-        Version::Absent => None,
-        Version::Stopped(error, policy, exit) => {
-            let (name, cluster) = (name.to_owned(), cluster.to_owned());
-            let plan = AppPlan { name, cluster, error, errors: Vec::new(), changes: Vec::new(), unchanged: 0, policy };
-            return Shown { plan, sides: Vec::new(), pending: BTreeMap::new(), drifted: 0, notices, exit };
-        }
-    };
-    let out = added(name, cluster, before, after.as_deref());
-    let exit = match () {
-        () if out.is_wrong => Exit::Error,
-        () if out.is_refused => Exit::Refused,
-        () if out.has_changes() => Exit::Changes,
-        () => Exit::Done,
-    };
-    let Added { plan, sides, of_base, pending, drifted, .. } = out;
-    notices.extend(of_base.map(|problem| format!("{name}: of the base itself: {problem}")));
-    Shown { plan, sides, pending, drifted, notices, exit }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_it_is_judged_by_is_named_where_it_changes() {
-        let tree = |files: &[(&str, &str)]| SourceTree::from_files(files.iter().copied()).unwrap();
-        let mut config = Config::from_flags(&crate::config::Flags { repo: ".".into(), ..Default::default() }).unwrap();
-        config.policy.paths = vec!["rules".into()];
-        let base = tree(&[("driftless.toml", "a"), ("rules/a.yaml", "a"), ("web/a.yaml", "a")]);
-        assert!(own_rules(&config, &base, &base).is_empty());
-        let merge = tree(&[("driftless.toml", "b"), ("rules/a.yaml", "a"), ("rules/b.yaml", "a"), ("web/a.yaml", "b")]);
-        let said = own_rules(&config, &base, &merge);
-        assert!(said.len() == 2 && said[0].contains("driftless.toml") && said[1].contains("rules"), "{said:?}");
-    }
+    one
 }

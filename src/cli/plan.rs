@@ -6,6 +6,7 @@ use super::output::{print_json, print_text, stopped};
 use super::setup::{Scene, Setup, no_apps};
 use crate::forecast::foresee;
 use crate::object::Problem;
+use crate::outcome::with_count;
 use crate::plan::change::{AppPlan, PlanReport};
 use crate::reconcile::{Halt, Wanted, held, look};
 use crate::report::markdown::{MAX_LENGTH, plan_markdown};
@@ -167,12 +168,4 @@ async fn plan_app(scene: &Scene, member: &Member) -> (PlannedApp, Exit) {
             (PlannedApp { shown: failed(Some(problem), Vec::new()), planned: None }, Exit::Refused)
         }
     }
-}
-
-/// Says how many more problems there are.
-pub fn with_count(mut problem: Problem, all: usize) -> Problem {
-    if all > 1 {
-        problem.message = format!("{} (and {} more)", problem.message, all - 1);
-    }
-    problem
 }

@@ -238,6 +238,10 @@ pub struct ReportEntry {
     pub token_env: Option<String>,
     /// File that holds the token.
     pub token_file: Option<PathBuf>,
+    /// Plan pull requests whose head is in another repository, too: whoever opens one can see what the cluster has of these
+    /// apps, Secrets aside. Default: false.
+    #[serde(default)]
+    pub plan_forks: bool,
 }
 
 /// Where the Git host's notifications arrive. Exactly one of `secret_env` and `secret_file`: what is not signed is

@@ -280,6 +280,8 @@ pub struct Report {
     pub username: Option<String>,
     /// Token; always there except for [`ReportKind::GitNotes`].
     pub token: Option<SecretRef>,
+    /// Pull requests whose head is in another repository are planned too.
+    pub plan_forks: bool,
 }
 
 /// Where notifications arrive.

@@ -75,6 +75,7 @@ fn add_notes(config: &mut Config) {
                 url: None,
                 username: None,
                 token: None,
+                plan_forks: false,
             });
         }
     }
@@ -274,7 +275,8 @@ impl Resolver<'_> {
         if token.is_none() && entry.kind != ReportKind::GitNotes {
             self.conflict(&at, "[[report]] needs `token_env` or `token_file`");
         }
-        Some(Report { kind: entry.kind, repository: repository?, url: entry.url, username: entry.username, token })
+        let ReportEntry { kind, url, username, plan_forks, .. } = entry;
+        Some(Report { kind, repository: repository?, url, username, token, plan_forks })
     }
 
     fn webhook(&mut self, entry: WebhookEntry) -> Option<Webhook> {

@@ -23,9 +23,9 @@ use crate::plan::owned_digest;
 use crate::policy::PolicySet;
 use crate::reconcile::{Halt, HowTo, Progress, Synced, Wanted, held, look, sync};
 use crate::render::{Rendered, Tools};
-use crate::report::Timings;
 use crate::report::status_report::{DriftEntry, SyncState};
 use crate::report::sync_report::AppSync;
+use crate::report::{Context, State, Timings};
 use crate::request::{self, Answer};
 use crate::rollback::{Ground, after_failure, render_at};
 use crate::scope::{Member, Neighbours};
@@ -106,6 +106,19 @@ pub enum Said {
     Again(Revision, &'static str),
     /// It was let go while it was at work: it may own what nobody knew of.
     Left,
+    /// The plan of a pull request, whose head is no head of the branch. `again`: it was told before, and is made anew.
+    Plan {
+        /// The pull request's head.
+        revision: Revision,
+        /// Its state.
+        state: State,
+        /// For a person.
+        text: String,
+        /// A new round.
+        again: bool,
+    },
+    /// What a host says was said of a commit.
+    Known(Revision, Vec<(Context, State)>),
     /// `driftless sync` asks for it: look where the branch is, then answer with [`Wake::Asked`].
     Asked(AppName),
 }

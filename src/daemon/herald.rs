@@ -98,6 +98,23 @@ impl Herald {
         self.send(notes);
     }
 
+    /// The same for the plan of a pull request, which is planned anew.
+    pub fn plan_again(&self, revision: &Revision, text: &str) {
+        let note = self.note(ContextKind::Plan, revision, State::Pending, text);
+        let notes = self.ledger().reopen(note);
+        self.send(notes);
+    }
+
+    /// Takes in what a host says was said of a commit, where nothing is known of it.
+    pub fn learn(&self, revision: &Revision, said: &[(Context, State)]) {
+        let mut ledger = self.ledger();
+        for (context, state) in said {
+            if ledger.state(revision, context).is_none_or(|known| known == State::Pending) {
+                ledger.learn(Note::new(Timestamp::UNIX_EPOCH, revision, context, *state, ""));
+            }
+        }
+    }
+
     /// The last state said.
     pub fn last(&self, kind: ContextKind, revision: &Revision) -> Option<State> {
         self.ledger().state(revision, &Context::new(&self.instance, kind))

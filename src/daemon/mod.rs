@@ -16,6 +16,7 @@ pub mod herald;
 pub mod hints;
 pub mod leader;
 mod line;
+mod pulls;
 pub mod run;
 pub mod scope;
 pub mod vitals;

@@ -6,11 +6,13 @@ use super::dispatch::Registry;
 use super::herald::Herald;
 use super::leader::{Leads, lead, leads};
 use super::line::{Blocked, Line, Moves};
+use super::pulls::{Look, PullPlanner};
 use super::vitals::Vitals;
 use crate::app::App;
 use crate::apply::lease::ScopeLease;
-use crate::config::Config;
+use crate::config::{Config, Report, ReportKind};
 use crate::engine::Engine;
+use crate::hosts::{Host, hosts_of};
 use crate::inventory::identity::scope_name;
 use crate::object::Problem;
 use crate::outcome::Ending;
@@ -72,6 +74,8 @@ struct Ears<'a> {
     leading: &'a mut tokio::sync::watch::Receiver<Leads>,
     /// It leads, as far as it knows.
     led: bool,
+    say: &'a UnboundedSender<Said>,
+    term: Option<&'a CancellationToken>,
 }
 
 /// Why a revision is handed to no app.
@@ -107,6 +111,7 @@ struct Mind {
     asking: Vec<AppName>,
     /// Until when this process may write.
     leading: Option<tokio::sync::watch::Receiver<Leads>>,
+    pulls: PullPlanner,
 }
 
 impl ScopeTask {
@@ -151,6 +156,7 @@ impl ScopeTask {
                 if mind.failures == 0 {
                     self.readiness.ready(&part);
                 }
+                self.plan_pulls(&mind, &say, Some(term));
             } else {
                 self.readiness.ready(&part);
             }
@@ -163,6 +169,8 @@ impl ScopeTask {
                 hints: &mut hints,
                 leading: &mut leading,
                 led: term.is_some(),
+                say: &say,
+                term: term.as_ref(),
             };
             if !self.listen(&mut mind, ears, pause).await {
                 break;
@@ -202,6 +210,7 @@ impl ScopeTask {
                     if changes.contains(&Change::Push) {
                         return true;
                     }
+                    self.plan_pulls(mind, ears.say, ears.term);
                     continue;
                 }
                 changed = ears.leading.changed() => {
@@ -239,8 +248,18 @@ impl ScopeTask {
     }
 
     fn take(&self, mind: &mut Mind, word: Said) {
-        let Some(head) = mind.head.clone() else { return };
         let herald = &self.herald;
+        let word = match word {
+            Said::Known(revision, said) => return herald.learn(&revision, &said),
+            Said::Plan { revision, state, text, again } => {
+                if again {
+                    herald.plan_again(&revision, "planning again");
+                }
+                return herald.say(ContextKind::Plan, &revision, state, &text, Timings::default());
+            }
+            word => word,
+        };
+        let Some(head) = mind.head.clone() else { return };
         match word {
             Said::Ended(revision, outcome) => {
                 // Stopped work is final for nobody: a newer revision closes it, or the next start goes on with it.
@@ -265,7 +284,7 @@ impl ScopeTask {
                 }
             }
             Said::Again(revision, why) if revision == head => herald.begin_again(&head, why),
-            Said::Again(..) | Said::Asked(_) | Said::Left => {}
+            Said::Again(..) | Said::Asked(_) | Said::Left | Said::Known(..) | Said::Plan { .. } => {}
             Said::Health(app, health) => {
                 mind.health.set(app, health);
                 self.say_health(mind, &head);
@@ -482,6 +501,33 @@ impl ScopeTask {
             interval: Interval::new(repository.interval).ok(),
             schedule: schedule.and_then(|s| Schedule::parse(&s.cron, Some(&s.time_zone)).ok()),
         }
+    }
+
+    /// Has the pull requests into the branch looked at, where the repository has a host.
+    fn plan_pulls(&self, mind: &Mind, say: &UnboundedSender<Said>, term: Option<&CancellationToken>) {
+        let (Some(head), Some(term)) = (&mind.head, term) else { return };
+        let Some(branch) = self.branch() else { return };
+        let report =
+            |report: &&Report| report.kind != ReportKind::GitNotes && report.repository == self.origin.repository.name;
+        let Some(report) = self.config.reports.iter().find(report) else { return };
+        let hosts = hosts_of(&self.config, &self.origin).into_iter().flatten();
+        let Some(host) = hosts.into_iter().find(|host| matches!(host, Host::Remote(_))) else { return };
+        mind.pulls.look(Look {
+            config: self.config.clone(),
+            origin: self.origin.clone(),
+            engines: self.clusters.values().map(|(engine, _)| engine.clone()).collect(),
+            tools: self.tools.clone(),
+            host,
+            forks: report.plan_forks,
+            base: (head.clone(), branch),
+            say: say.clone(),
+            term: term.child_token(),
+        });
+    }
+
+    /// The name of the branch that is followed.
+    fn branch(&self) -> Option<String> {
+        self.origin.repository.branch.clone().or_else(|| self.origin.mirror.default_branch())
     }
 
     /// Leads on every cluster of the scope, or on none.

@@ -91,6 +91,11 @@ impl Ledger {
         )
     }
 
+    /// Takes in what was said before, by whoever it was.
+    pub fn learn(&mut self, note: Note) {
+        self.record(&note);
+    }
+
     fn record(&mut self, note: &Note) {
         if !self.said.contains_key(&note.revision) {
             self.order.push_back(note.revision.clone());

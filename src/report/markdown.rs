@@ -49,6 +49,17 @@ fn markdown(report: &PlanReport, diffs: &ObjectDiffs, base: Option<&BaseNote>, m
     fit(head, &parts, max_length, &command(report, base))
 }
 
+/// The plan in one line: `2 to create, 1 to roll out (3 pods restart: image)`.
+pub fn plan_sentence(report: &PlanReport, diffs: &ObjectDiffs) -> String {
+    let total = count(report.apps.iter().flat_map(|app| &app.changes));
+    let notes: Vec<String> = report.apps.iter().filter_map(|app| restart_note(app, diffs)).collect();
+    let restart = match notes.as_slice() {
+        [one] => Some(one.clone()),
+        _ => None,
+    };
+    if total.is_empty() { "nothing would change".to_owned() } else { counts(&total, restart.as_deref()) }
+}
+
 /// A piece of the comment that is shown whole, short, or not at all.
 struct Part {
     short: String,

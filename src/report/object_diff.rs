@@ -60,6 +60,11 @@ impl ObjectDiffs {
         }
     }
 
+    /// Adds another plan's objects.
+    pub fn extend(&mut self, other: Self) {
+        self.by_object.extend(other.by_object);
+    }
+
     /// The unified diff of an object, if both sides are known.
     pub(super) fn lines(&self, app: &str, cluster: &str, object: &ObjectRef) -> Option<Vec<Line>> {
         self.get(app, cluster, object).map(lines)

@@ -194,6 +194,16 @@ impl GitMirror {
         Ok(Head { branch: short(&name), revision: remote::revision(oid)? })
     }
 
+    /// The default branch, as it was known when the repository was last looked at.
+    pub fn default_branch(&self) -> Option<String> {
+        let repo = self.repository().ok()?;
+        let name = if self.local_path().is_some() { "HEAD" } else { "refs/remotes/origin/HEAD" };
+        let head = repo.find_reference(name).ok()?;
+        let target = head.symbolic_target().ok().flatten()?.to_owned();
+        let branch = target.strip_prefix("refs/heads/").or_else(|| target.strip_prefix("refs/remotes/origin/"));
+        branch.map(str::to_owned)
+    }
+
     /// Brings a branch's commits here and says where it is. Costs one round trip if it has not moved.
     ///
     /// # Errors

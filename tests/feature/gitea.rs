@@ -143,3 +143,76 @@ fn forged_notifications_are_refused() {
     let ours = json!({"project": {"path_with_namespace": format!("{OWNER}/{}", hosted.name)}}).to_string();
     assert_eq!(post(&[("x-gitlab-event", "Push Hook"), ("x-gitlab-token", "hook-secret")], ours).0, 202);
 }
+
+impl Hosted {
+    /// The comments of a pull request that are the daemon's: id and text.
+    fn comments(&self, pull: u64) -> Vec<(u64, String)> {
+        let all = self.host.ask("GET", &format!("/repos/{OWNER}/{}/issues/{pull}/comments", self.name), None);
+        let comment = |c: &serde_json::Value| (c["id"].as_u64().unwrap_or(0), c["body"].as_str().unwrap_or_default().to_owned());
+        all.as_array().into_iter().flatten().map(comment).collect()
+    }
+
+    /// Opens a pull request from a branch into `main`; its number.
+    fn open(&self, branch: &str) -> u64 {
+        let body = json!({"title": branch, "head": branch, "base": "main"});
+        self.host.ask("POST", &format!("/repos/{OWNER}/{}/pulls", self.name), Some(&body))["number"].as_u64().unwrap()
+    }
+
+    /// Commits and pushes the branch that is checked out.
+    fn push_branch(&self, branch: &str, message: &str) -> String {
+        let commit = self.scratch.commit(message);
+        self.scratch.git(&["push", "--quiet", "origin", &format!("HEAD:{branch}")]);
+        commit
+    }
+}
+
+/// A pull request gets its plan as a status and as one comment, which is written anew with each push and as the base moves;
+/// a restart says nothing again; what it changes of Secrets is not readable.
+#[test]
+fn a_pull_request_gets_its_plan() {
+    let Some(hosted) = Hosted::new("pulls") else { return };
+    let cluster = Cluster::embedded();
+    let daemon = hosted.start(&cluster);
+    let first = hosted.head();
+    daemon.eventually("the branch is synced", || (hosted.states(&first, "sync") == ["pending", "success"]).then_some(()));
+    hosted.scratch.git(&["checkout", "-q", "-b", "feature"]);
+    hosted.scratch.replace("web/app.yaml", "web:1.0", "web:2.0");
+    hosted.scratch.write("web/secret.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {password: canary-hunter2}\n");
+    let head = hosted.push_branch("feature", "a new web");
+    let pull = hosted.open("feature");
+    daemon.eventually("its plan", || (hosted.states(&head, "plan") == ["pending", "success"]).then_some(()));
+    let comments = hosted.comments(pull);
+    assert_eq!(comments.len(), 1, "{comments:?}");
+    let (id, text) = comments[0].clone();
+    assert!(text.contains("1 to create, 1 to roll out") && text.contains(&head[..8]) && text.contains(&first[..8]), "{text}");
+    assert!(!text.contains("canary") && !daemon.log().contains("canary"), "{text}");
+    let planned = |commit: &str| daemon.eventually("another plan", || (hosted.states(commit, "plan") == ["pending", "success"]).then_some(()));
+
+    // A push: the same comment, of the new head.
+    hosted.scratch.write("web/secret.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: s}\n");
+    let head = hosted.push_branch("feature", "no secret");
+    planned(&head);
+    let comments = hosted.comments(pull);
+    assert!(comments.len() == 1 && comments[0].0 == id && comments[0].1.contains(&head[..8]), "{comments:?}");
+
+    // The base moves: planned anew, and nothing of the base is the pull request's.
+    hosted.scratch.git(&["checkout", "-q", "main"]);
+    hosted.scratch.write("motd/more.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: only-of-the-base}\n");
+    let base = hosted.scratch.push("the base moves");
+    daemon.eventually("a plan on the new base", || hosted.comments(pull)[0].1.contains(&base[..8]).then_some(()));
+    daemon.eventually("its status", || (hosted.states(&head, "plan") == ["pending", "success", "pending", "success"]).then_some(()));
+    assert!(!hosted.comments(pull)[0].1.contains("only-of-the-base"));
+
+    // A restart finds all said.
+    let before = (hosted.states(&head, "plan"), hosted.comments(pull));
+    daemon.kill();
+    let daemon = hosted.start(&cluster);
+    hosted.scratch.git(&["checkout", "-q", "-b", "broken", "main"]);
+    hosted.scratch.write("web/app.yaml", "kind: [\n");
+    let broken = hosted.push_branch("broken", "broken");
+    let other = hosted.open("broken");
+    daemon.eventually("a failure", || (hosted.states(&broken, "plan") == ["pending", "failure"]).then_some(()));
+    assert!(hosted.comments(other)[0].1.contains("web/app.yaml:"), "{:?}", hosted.comments(other));
+    assert_eq!((hosted.states(&head, "plan"), hosted.comments(pull)), before, "nothing is said twice");
+    assert_eq!(hosted.states(&base, "sync"), ["pending", "success"]);
+}

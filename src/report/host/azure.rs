@@ -5,7 +5,7 @@
 //! answered with 203 and a sign-in page. A comment takes 150,000 characters; a thread that asks nothing is `closed`, so
 //! that it blocks no merge.
 
-use super::{Comment, HostApi, Login, Place, Request, id, items, text};
+use super::{Comment, HostApi, Login, Place, Pull, Request, id, items, text};
 use crate::config::ReportKind;
 use crate::report::status::{Context, Note, State, describe};
 use crate::source::Revision;
@@ -67,6 +67,25 @@ impl HostApi for Azure {
             Some((context, state))
         };
         items(body, "/value").iter().filter_map(read).collect()
+    }
+
+    fn pulls(&self, page: u32) -> Request {
+        let skip = page.saturating_sub(1) * 100;
+        Request::get(format!("/pullrequests?searchCriteria.status=active&$top=100&$skip={skip}&{VERSION}"))
+    }
+
+    fn read_pulls(&self, body: &Value) -> (Vec<Pull>, bool) {
+        let read = |pull: &Value| {
+            Some(Pull {
+                number: pull.get("pullRequestId")?.as_u64()?,
+                head: text(pull, "/lastMergeSourceCommit/commitId").to_owned(),
+                base: text(pull, "/targetRefName").trim_start_matches("refs/heads/").to_owned(),
+                fork: pull.get("forkSource").is_some_and(|fork| !fork.is_null()),
+                fetch: text(pull, "/sourceRefName").to_owned(),
+            })
+        };
+        let all = items(body, "/value");
+        (all.iter().filter_map(read).collect(), all.len() == 100)
     }
 
     fn comments(&self, pull: u64, _page: u32) -> Request {

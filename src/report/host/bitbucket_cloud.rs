@@ -4,7 +4,7 @@
 //! A build status has a key of at most 40 characters, which names it, and must have an address; `STOPPED` is its word for
 //! what was superseded. A comment takes 32,768 characters.
 
-use super::{Comment, HostApi, Login, Place, Request, id, items, text};
+use super::{Comment, HostApi, Login, Place, Pull, Request, id, items, text};
 use crate::config::ReportKind;
 use crate::object::Digest;
 use crate::report::status::{Context, Note, State, describe};
@@ -80,6 +80,26 @@ impl HostApi for BitbucketCloud {
             Some((context, state))
         };
         items(body, "/values").iter().filter_map(read).collect()
+    }
+
+    fn pulls(&self, page: u32) -> Request {
+        Request::get(self.path(&format!("/pullrequests?state=OPEN&pagelen=50&page={page}")))
+    }
+
+    fn read_pulls(&self, body: &Value) -> (Vec<Pull>, bool) {
+        let read = |pull: &Value| {
+            let (from, into) =
+                (text(pull, "/source/repository/full_name"), text(pull, "/destination/repository/full_name"));
+            Some(Pull {
+                number: pull.get("id")?.as_u64()?,
+                head: text(pull, "/source/commit/hash").to_owned(),
+                base: text(pull, "/destination/branch/name").to_owned(),
+                fork: from != into || from.is_empty(),
+                // It keeps no reference of its own for a pull request.
+                fetch: format!("refs/heads/{}", text(pull, "/source/branch/name")),
+            })
+        };
+        (items(body, "/values").iter().filter_map(read).collect(), body["next"].is_string())
     }
 
     fn comments(&self, pull: u64, page: u32) -> Request {

@@ -3,7 +3,7 @@
 //! Build statuses are named by a key; `CANCELLED` is its word for what was superseded (since 7.14 the API takes it). A
 //! comment takes 32,768 characters and is written anew under the version that was read, so that nobody's edit is lost.
 
-use super::{Comment, HostApi, Login, Place, Request, bitbucket_cloud, id, items, text};
+use super::{Comment, HostApi, Login, Place, Pull, Request, bitbucket_cloud, id, items, text};
 use crate::config::ReportKind;
 use crate::report::status::{Context, Note, State, describe};
 use crate::source::Revision;
@@ -69,6 +69,25 @@ impl HostApi for BitbucketDataCenter {
             Some((context, state))
         };
         items(body, "/values").iter().filter_map(read).collect()
+    }
+
+    fn pulls(&self, page: u32) -> Request {
+        let start = page.saturating_sub(1) * PAGE;
+        Request::get(self.path(&format!("/pull-requests?state=OPEN&limit={PAGE}&start={start}")))
+    }
+
+    fn read_pulls(&self, body: &Value) -> (Vec<Pull>, bool) {
+        let read = |pull: &Value| {
+            let number = pull.get("id")?.as_u64()?;
+            Some(Pull {
+                number,
+                head: text(pull, "/fromRef/latestCommit").to_owned(),
+                base: text(pull, "/toRef/displayId").to_owned(),
+                fork: pull.pointer("/fromRef/repository/id") != pull.pointer("/toRef/repository/id"),
+                fetch: format!("refs/pull-requests/{number}/from"),
+            })
+        };
+        (items(body, "/values").iter().filter_map(read).collect(), body["isLastPage"] == false)
     }
 
     fn comments(&self, pull: u64, page: u32) -> Request {

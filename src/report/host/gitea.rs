@@ -3,7 +3,7 @@
 //!
 //! Gitea has `skipped` for what was superseded (since 1.24); Forgejo's nearest word is `warning`.
 
-use super::{Comment, HostApi, Login, Place, Request, github, id, items, text};
+use super::{Comment, HostApi, Login, Place, Pull, Request, github, id, items, text};
 use crate::config::ReportKind;
 use crate::report::status::{Context, MAX_DESCRIPTION, Note, State, describe};
 use crate::source::Revision;
@@ -61,6 +61,15 @@ impl HostApi for Gitea {
         let mut newest_first: Vec<Value> = items(body, "").to_vec();
         newest_first.sort_by_key(|status| std::cmp::Reverse(status["id"].as_u64()));
         github::read(&newest_first, "/status")
+    }
+
+    fn pulls(&self, page: u32) -> Request {
+        Request::get(self.path(&format!("/pulls?state=open&limit={PAGE}&page={page}")))
+    }
+
+    fn read_pulls(&self, body: &Value) -> (Vec<Pull>, bool) {
+        let all = items(body, "");
+        (all.iter().filter_map(github::read_pull).collect(), all.len() == PAGE)
     }
 
     fn comments(&self, pull: u64, page: u32) -> Request {

@@ -3,7 +3,7 @@
 //! A commit takes 1,000 statuses of one context, then 422; a description 140 characters, a comment 65,536. There is no
 //! word for what was superseded: it is an `error`, and the description says what happened.
 
-use super::{Comment, HostApi, Login, Place, Request, id, items, text};
+use super::{Comment, HostApi, Login, Place, Pull, Request, id, items, text};
 use crate::config::ReportKind;
 use crate::report::status::{Context, MAX_DESCRIPTION, Note, State, describe};
 use crate::source::Revision;
@@ -49,6 +49,20 @@ pub(super) fn read(list: &[Value], field: &str) -> Vec<(Context, State)> {
     list.iter().rev().filter_map(read).collect()
 }
 
+/// Pull requests of GitHub's shape, which Gitea has too.
+pub(super) fn read_pull(pull: &Value) -> Option<Pull> {
+    let number = pull.get("number")?.as_u64()?;
+    let (from, into) = (text(pull, "/head/repo/full_name"), text(pull, "/base/repo/full_name"));
+    Some(Pull {
+        number,
+        head: text(pull, "/head/sha").to_owned(),
+        base: text(pull, "/base/ref").to_owned(),
+        // A fork that was deleted has no repository any more.
+        fork: from != into || from.is_empty(),
+        fetch: format!("refs/pull/{number}/head"),
+    })
+}
+
 impl HostApi for GitHub {
     fn name(&self) -> &'static str {
         "github"
@@ -78,6 +92,15 @@ impl HostApi for GitHub {
 
     fn read_statuses(&self, body: &Value) -> Vec<(Context, State)> {
         read(items(body, ""), "/state")
+    }
+
+    fn pulls(&self, page: u32) -> Request {
+        Request::get(self.path(&format!("/pulls?state=open&per_page=100&page={page}")))
+    }
+
+    fn read_pulls(&self, body: &Value) -> (Vec<Pull>, bool) {
+        let all = items(body, "");
+        (all.iter().filter_map(read_pull).collect(), all.len() == 100)
     }
 
     fn comments(&self, pull: u64, page: u32) -> Request {

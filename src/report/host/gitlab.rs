@@ -3,7 +3,7 @@
 //! A status is a job of an external pipeline: it has `canceled` for what was superseded, and refuses to go from a state to
 //! itself (`Cannot transition status via …`), which says that the status is there.
 
-use super::{Comment, HostApi, Login, Place, Reply, Request, encoded, id, items, said, text};
+use super::{Comment, HostApi, Login, Place, Pull, Reply, Request, encoded, id, items, said, text};
 use crate::config::ReportKind;
 use crate::report::status::{Context, Note, State, describe};
 use crate::source::Revision;
@@ -71,6 +71,25 @@ impl HostApi for GitLab {
             Some((context, state))
         };
         items(body, "").iter().filter_map(read).collect()
+    }
+
+    fn pulls(&self, page: u32) -> Request {
+        Request::get(self.path(&format!("/merge_requests?state=opened&per_page=100&page={page}")))
+    }
+
+    fn read_pulls(&self, body: &Value) -> (Vec<Pull>, bool) {
+        let read = |merge: &Value| {
+            let number = merge.get("iid")?.as_u64()?;
+            Some(Pull {
+                number,
+                head: text(merge, "/sha").to_owned(),
+                base: text(merge, "/target_branch").to_owned(),
+                fork: merge["source_project_id"] != merge["target_project_id"],
+                fetch: format!("refs/merge-requests/{number}/head"),
+            })
+        };
+        let all = items(body, "");
+        (all.iter().filter_map(read).collect(), all.len() == 100)
     }
 
     fn comments(&self, pull: u64, page: u32) -> Request {

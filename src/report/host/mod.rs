@@ -94,6 +94,21 @@ pub struct Comment {
     pub body: String,
 }
 
+/// An open pull request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pull {
+    /// Its number.
+    pub number: u64,
+    /// The commit at its head, as the host says it: for Bitbucket Cloud only its beginning.
+    pub head: String,
+    /// Branch that it is to be merged into, without `refs/heads/`.
+    pub base: String,
+    /// True where the head is not in the repository itself.
+    pub fork: bool,
+    /// The reference under which the repository has the head.
+    pub fetch: String,
+}
+
 /// A host's API.
 pub trait HostApi: Send + Sync {
     /// For logs: `github`.
@@ -113,6 +128,12 @@ pub trait HostApi: Send + Sync {
 
     /// The statuses that are ours, oldest first.
     fn read_statuses(&self, body: &Value) -> Vec<(Context, State)>;
+
+    /// Asks for the open pull requests, page by page from 1.
+    fn pulls(&self, page: u32) -> Request;
+
+    /// The pull requests of one page, and whether there may be another.
+    fn read_pulls(&self, body: &Value) -> (Vec<Pull>, bool);
 
     /// Asks for the comments of a pull request, page by page from 1.
     fn comments(&self, pull: u64, page: u32) -> Request;

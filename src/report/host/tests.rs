@@ -206,6 +206,41 @@ fn azure_devops() {
     assert_eq!(api.read_comments(&threads).0, [Comment { id: "148/1".into(), body: "a".into() }]);
 }
 
+/// The hosts' documented pull requests: `GET …/pulls`, `…/merge_requests`, `…/pullrequests`, `…/pull-requests`.
+#[test]
+fn pull_requests() {
+    let of = |kind: ReportKind, url: &str, body: &Value| api(kind, place(kind, url)).unwrap().read_pulls(body).0;
+    let github = json!([
+        {"number": 1347, "head": {"sha": "6dcb09b", "ref": "new-topic", "repo": {"full_name": "octocat/Hello-World"}}, "base": {"ref": "master", "repo": {"full_name": "octocat/Hello-World"}}},
+        {"number": 2, "head": {"sha": "a", "repo": null}, "base": {"ref": "master", "repo": {"full_name": "octocat/Hello-World"}}}]);
+    let pulls = of(ReportKind::GitHub, "https://github.com/octocat/Hello-World", &github);
+    assert_eq!(
+        pulls[0],
+        Pull {
+            number: 1347,
+            head: "6dcb09b".into(),
+            base: "master".into(),
+            fork: false,
+            fetch: "refs/pull/1347/head".into()
+        }
+    );
+    assert!(pulls[1].fork, "of a fork that is gone");
+    let gitlab =
+        json!([{"iid": 5, "sha": "8888", "target_branch": "main", "source_project_id": 2, "target_project_id": 3}]);
+    let pull = &of(ReportKind::GitLab, "https://gitlab.com/a/b", &gitlab)[0];
+    assert!(pull.fork && pull.fetch == "refs/merge-requests/5/head");
+    let cloud = json!({"values": [{"id": 1, "source": {"commit": {"hash": "d3022fc0ca3d"}, "branch": {"name": "feature"}, "repository": {"full_name": "a/b"}},
+        "destination": {"branch": {"name": "main"}, "repository": {"full_name": "a/b"}}}]});
+    let pull = &of(ReportKind::BitbucketCloud, "https://bitbucket.org/a/b", &cloud)[0];
+    assert!(!pull.fork && pull.fetch == "refs/heads/feature" && pull.base == "main");
+    let server = json!({"isLastPage": true, "values": [{"id": 101, "fromRef": {"latestCommit": "ab", "repository": {"id": 1}}, "toRef": {"displayId": "main", "repository": {"id": 1}}}]});
+    let pull = &of(ReportKind::BitbucketDataCenter, "https://bb.acme.com/scm/PRJ/shop.git", &server)[0];
+    assert!(!pull.fork && pull.fetch == "refs/pull-requests/101/from");
+    let azure = json!({"value": [{"pullRequestId": 22, "sourceRefName": "refs/heads/new", "targetRefName": "refs/heads/main", "lastMergeSourceCommit": {"commitId": "b6"}}]});
+    let pull = &of(ReportKind::AzureDevOps, "https://dev.azure.com/acme/Web/_git/shop", &azure)[0];
+    assert_eq!((pull.base.as_str(), pull.fork, pull.fetch.as_str()), ("main", false, "refs/heads/new"));
+}
+
 #[test]
 fn refusals() {
     let now = Timestamp::from_second(1000).unwrap();

@@ -3,7 +3,7 @@
 //! Guarantees: the token is read anew for each request (a file that is replaced counts at once) and goes to the API's
 //! origin only; no redirect is followed; answers are limited in size and time; errors hold no credential.
 
-use super::{Comment, HostApi, Login, Reply, Request, refusal};
+use super::{Comment, HostApi, Login, Pull, Reply, Request, refusal};
 use crate::object::Problem;
 use crate::report::outbox::{Reporter, SendError};
 use crate::report::status::{Context, Note, State};
@@ -117,18 +117,34 @@ impl HostClient {
         Ok(self.api.read_statuses(&self.ask(&self.api.statuses(revision))?))
     }
 
-    /// Makes the one comment that holds `mark` say `text`: written anew where it is there, else created. Nothing is sent
-    /// where it says so already.
+    /// Every open pull request.
     ///
     /// # Errors
     /// As [`HostClient::ask`].
-    pub fn comment(&self, pull: u64, mark: &str, text: &str) -> Result<(), SendError> {
+    pub fn pulls(&self) -> Result<Vec<Pull>, SendError> {
+        let mut out = Vec::new();
+        for page in 1..=PAGES {
+            let (pulls, more) = self.api.read_pulls(&self.ask(&self.api.pulls(page))?);
+            out.extend(pulls);
+            if !more {
+                break;
+            }
+        }
+        Ok(out)
+    }
+
+    /// Makes the one comment that holds `mark` say `text`: written anew where it is there, else created. Nothing is sent
+    /// where it says so already: false.
+    ///
+    /// # Errors
+    /// As [`HostClient::ask`].
+    pub fn comment(&self, pull: u64, mark: &str, text: &str) -> Result<bool, SendError> {
         let request = match self.find(pull, mark)? {
-            Some(comment) if comment.body.trim() == text.trim() => return Ok(()),
+            Some(comment) if comment.body.trim() == text.trim() => return Ok(false),
             Some(comment) => self.api.update_comment(pull, &comment, text),
             None => self.api.create_comment(pull, text),
         };
-        self.ask(&request).map(drop)
+        self.ask(&request).map(|_| true)
     }
 
     fn find(&self, pull: u64, mark: &str) -> Result<Option<Comment>, SendError> {

@@ -1,0 +1,170 @@
+//! Pull requests: what merging one would do is planned, said as a status of its head, and shown in one comment.
+//!
+//! In: the host's open pull requests into the tracked branch. Out: statuses (through the scope, which alone speaks of its
+//! revisions) and comments. Guarantees: configuration and policies are the base's; nothing from the pull request is
+//! executed; one of a fork is planned only where that is allowed; a comment is written anew rather than repeated; the same
+//! head on the same base is planned once.
+
+use super::app::Said;
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::hosts::Host;
+use crate::merge_plan::{Ground, MergePlan, Verdict, plan_merge};
+use crate::object::Problem;
+use crate::render::Tools;
+use crate::report::host::Pull;
+use crate::report::host::wire::HostClient;
+use crate::report::markdown::{merge_markdown, plan_sentence};
+use crate::report::{Context, ContextKind, SendError, State};
+use crate::source::Revision;
+use crate::workspace::{Origin, off_thread};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio_util::sync::CancellationToken;
+
+/// Pull requests that are planned of one look: a host with more than that open has them planned in turns.
+const MOST: usize = 200;
+/// After a host that did not answer.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// What a scope's pull requests came to: (head, base) by number.
+type Seen = BTreeMap<u64, (String, Revision)>;
+
+/// Plans one scope's pull requests, one look at a time.
+#[derive(Clone, Default)]
+pub struct PullPlanner {
+    seen: Arc<Mutex<Seen>>,
+    /// Somebody waits for the next look already.
+    waiting: Arc<AtomicBool>,
+}
+
+/// What a look stands on.
+pub struct Look {
+    /// The base's configuration.
+    pub config: Config,
+    /// The repository.
+    pub origin: Origin,
+    /// The clusters.
+    pub engines: Vec<Engine>,
+    /// Programs that rendering may run.
+    pub tools: Tools,
+    /// The host.
+    pub host: Host,
+    /// Pull requests of forks are planned too.
+    pub forks: bool,
+    /// The tip of the tracked branch, and the branch's name.
+    pub base: (Revision, String),
+    /// To the scope.
+    pub say: UnboundedSender<Said>,
+    /// Ends it.
+    pub term: CancellationToken,
+}
+
+impl PullPlanner {
+    /// Looks at the host's pull requests now, or after the look that is under way.
+    pub fn look(&self, look: Look) {
+        if self.waiting.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let planner = self.clone();
+        tokio::spawn(async move {
+            let mut seen = planner.seen.lock().await;
+            planner.waiting.store(false, Ordering::Release);
+            let term = look.term.clone();
+            tokio::select! {
+                () = term.cancelled() => {}
+                () = look.carry_out(&mut seen) => {}
+            }
+        });
+    }
+}
+
+impl Look {
+    async fn carry_out(&self, seen: &mut Seen) {
+        let Host::Remote(client) = &self.host else { return };
+        let pulls = match blocking(client, HostClient::pulls).await {
+            Ok(pulls) => pulls,
+            Err(error) => {
+                tracing::warn!(%error, "pull requests cannot be listed; they are looked at again");
+                tokio::time::sleep(AGAIN).await;
+                return;
+            }
+        };
+        seen.retain(|number, _| pulls.iter().any(|pull| pull.number == *number));
+        let (base, branch) = &self.base;
+        for pull in pulls.iter().filter(|pull| pull.base == *branch).take(MOST) {
+            if pull.fork && !self.forks {
+                tracing::debug!(pull = pull.number, "of a fork, which is not planned (`plan_forks`)");
+                continue;
+            }
+            if seen.get(&pull.number).is_some_and(|(head, on)| *head == pull.head && on == base) {
+                continue;
+            }
+            match self.plan(client, pull, seen.contains_key(&pull.number)).await {
+                Ok(()) => {
+                    seen.insert(pull.number, (pull.head.clone(), base.clone()));
+                }
+                Err(problem) => tracing::warn!(pull = pull.number, %problem, "a pull request is not planned"),
+            }
+        }
+    }
+
+    /// Plans one, and says what came of it. `again`: this process has planned it before, on another base or head.
+    async fn plan(&self, client: &Arc<HostClient>, pull: &Pull, again: bool) -> Result<(), Problem> {
+        let (mirror, fetch) = (self.origin.mirror.clone(), pull.fetch.clone());
+        let head = off_thread(move || Ok(mirror.resolve(&fetch)?)).await?;
+        if !head.as_str().starts_with(&pull.head) {
+            return Err(Problem::new("HeadMoved", format!("its head is {} by now", head.short(7))));
+        }
+        let context = Context::new(&self.config.instance.name, ContextKind::Plan);
+        let revision = head.clone();
+        if let Ok(said) = blocking(client, move |client| client.statuses(&revision)).await {
+            let ours = said.into_iter().filter(|(about, _)| *about == context).collect();
+            let _ = self.say.send(Said::Known(head.clone(), ours));
+        }
+        let say = |state: State, text: String, again: bool| {
+            let _ = self.say.send(Said::Plan { revision: head.clone(), state, text, again });
+        };
+        say(State::Pending, "planning".to_owned(), again);
+        let (base, _) = &self.base;
+        let ground = Ground { config: &self.config, origin: &self.origin, tools: &self.tools };
+        let plan = plan_merge(ground, &self.engines, (base, &head), &[]).await;
+        let mark = format!("<!-- {}:plan -->", self.config.instance.name);
+        let room = client.api().longest_comment().saturating_sub(mark.len() + 1);
+        let body = merge_markdown(&plan.report.plan, &plan.diffs, &plan.note(base.as_str()), room);
+        let (text, number) = (format!("{mark}\n{body}"), pull.number);
+        let written = blocking(client, move |client| client.comment(number, &mark, &text)).await;
+        let (state, words) = verdict(&plan);
+        // A comment that differs from what an earlier process wrote is news, and so is the status.
+        say(state, words, !again && matches!(written, Ok(true)));
+        written.map(drop).map_err(|error| Problem::new("CommentNotWritten", error.to_string()))
+    }
+}
+
+/// The status of a plan.
+fn verdict(plan: &MergePlan) -> (State, String) {
+    let first = || {
+        let of_apps = plan.report.plan.apps.iter().filter_map(|app| Some((&app.name, app.error.as_ref()?)));
+        let of_apps = of_apps.map(|(app, problem)| format!("{app}: {problem}")).next();
+        let denied = plan.report.plan.apps.iter().flat_map(|app| &app.policy).find(|finding| finding.action == "deny");
+        let denied = denied.map(|f| format!("policy {}: {}:{}: {}", f.policy, f.file, f.line, f.message));
+        plan.problems.first().map(ToString::to_string).or(denied).or(of_apps).unwrap_or_default()
+    };
+    match plan.verdict {
+        Verdict::Nothing | Verdict::Changes => (State::Success, plan_sentence(&plan.report.plan, &plan.diffs)),
+        Verdict::Refused | Verdict::Wrong => (State::Failure, first()),
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    client: &Arc<HostClient>,
+    ask: impl FnOnce(&HostClient) -> Result<T, SendError> + Send + 'static,
+) -> Result<T, SendError> {
+    let client = client.clone();
+    let asked = tokio::task::spawn_blocking(move || ask(&client)).await;
+    asked.unwrap_or_else(|error| Err(SendError::transient(format!("a worker ended unexpectedly: {error}"))))
+}
