@@ -82,7 +82,7 @@ impl Host {
                 for revision in commits.iter().skip(commits.len().saturating_sub(ASKED)) {
                     match client.statuses(revision) {
                         Ok(found) => {
-                            out.extend(found.into_iter().map(|(context, state)| note(revision, &context, state)))
+                            out.extend(found.into_iter().map(|(context, state)| note(revision, &context, state)));
                         }
                         // Commits that were not pushed, or are not this host's.
                         Err(error) if error.permanent => {}

@@ -110,7 +110,7 @@ impl Herald {
         let mut ledger = self.ledger();
         for (context, state) in said {
             if ledger.state(revision, context).is_none_or(|known| known == State::Pending) {
-                ledger.learn(Note::new(Timestamp::UNIX_EPOCH, revision, context, *state, ""));
+                ledger.learn(&Note::new(Timestamp::UNIX_EPOCH, revision, context, *state, ""));
             }
         }
     }

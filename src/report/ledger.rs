@@ -92,8 +92,8 @@ impl Ledger {
     }
 
     /// Takes in what was said before, by whoever it was.
-    pub fn learn(&mut self, note: Note) {
-        self.record(&note);
+    pub fn learn(&mut self, note: &Note) {
+        self.record(note);
     }
 
     fn record(&mut self, note: &Note) {

@@ -148,7 +148,8 @@ impl Hosted {
     /// The comments of a pull request that are the daemon's: id and text.
     fn comments(&self, pull: u64) -> Vec<(u64, String)> {
         let all = self.host.ask("GET", &format!("/repos/{OWNER}/{}/issues/{pull}/comments", self.name), None);
-        let comment = |c: &serde_json::Value| (c["id"].as_u64().unwrap_or(0), c["body"].as_str().unwrap_or_default().to_owned());
+        let comment =
+            |c: &serde_json::Value| (c["id"].as_u64().unwrap_or(0), c["body"].as_str().unwrap_or_default().to_owned());
         all.as_array().into_iter().flatten().map(comment).collect()
     }
 
@@ -174,19 +175,28 @@ fn a_pull_request_gets_its_plan() {
     let cluster = Cluster::embedded();
     let daemon = hosted.start(&cluster);
     let first = hosted.head();
-    daemon.eventually("the branch is synced", || (hosted.states(&first, "sync") == ["pending", "success"]).then_some(()));
+    daemon
+        .eventually("the branch is synced", || (hosted.states(&first, "sync") == ["pending", "success"]).then_some(()));
     hosted.scratch.git(&["checkout", "-q", "-b", "feature"]);
     hosted.scratch.replace("web/app.yaml", "web:1.0", "web:2.0");
-    hosted.scratch.write("web/secret.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {password: canary-hunter2}\n");
+    hosted.scratch.write(
+        "web/secret.yaml",
+        "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {password: canary-hunter2}\n",
+    );
     let head = hosted.push_branch("feature", "a new web");
     let pull = hosted.open("feature");
     daemon.eventually("its plan", || (hosted.states(&head, "plan") == ["pending", "success"]).then_some(()));
     let comments = hosted.comments(pull);
     assert_eq!(comments.len(), 1, "{comments:?}");
     let (id, text) = comments[0].clone();
-    assert!(text.contains("1 to create, 1 to roll out") && text.contains(&head[..8]) && text.contains(&first[..8]), "{text}");
+    assert!(
+        text.contains("1 to create, 1 to roll out") && text.contains(&head[..8]) && text.contains(&first[..8]),
+        "{text}"
+    );
     assert!(!text.contains("canary") && !daemon.log().contains("canary"), "{text}");
-    let planned = |commit: &str| daemon.eventually("another plan", || (hosted.states(commit, "plan") == ["pending", "success"]).then_some(()));
+    let planned = |commit: &str| {
+        daemon.eventually("another plan", || (hosted.states(commit, "plan") == ["pending", "success"]).then_some(()));
+    };
 
     // A push: the same comment, of the new head.
     hosted.scratch.write("web/secret.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: s}\n");
@@ -200,7 +210,9 @@ fn a_pull_request_gets_its_plan() {
     hosted.scratch.write("motd/more.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: only-of-the-base}\n");
     let base = hosted.scratch.push("the base moves");
     daemon.eventually("a plan on the new base", || hosted.comments(pull)[0].1.contains(&base[..8]).then_some(()));
-    daemon.eventually("its status", || (hosted.states(&head, "plan") == ["pending", "success", "pending", "success"]).then_some(()));
+    daemon.eventually("its status", || {
+        (hosted.states(&head, "plan") == ["pending", "success", "pending", "success"]).then_some(())
+    });
     assert!(!hosted.comments(pull)[0].1.contains("only-of-the-base"));
 
     // A restart finds all said.

@@ -9,7 +9,7 @@ fn place(kind: ReportKind, url: &str) -> Place {
 }
 
 fn note(state: State) -> Note {
-    let revision = Revision::parse(&"6dcb09b5b57875f334f61aebed695e2e4193db5e".repeat(1)).unwrap();
+    let revision = Revision::parse("6dcb09b5b57875f334f61aebed695e2e4193db5e").unwrap();
     let context = Context::new("driftless", ContextKind::Sync);
     Note::new(Timestamp::UNIX_EPOCH, &revision, &context, state, "applied in 840ms")
 }
