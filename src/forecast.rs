@@ -25,6 +25,18 @@ pub async fn foresee(engine: &Engine, planned: &mut Planned) {
         .filter(|change| change.actions.contains(&Action::Create))
         .map(|change| change.object.key())
         .collect();
+    // What pods have to obey changes first: the server would answer by the rules of today.
+    let rules: BTreeSet<String> = planned
+        .plan
+        .changes
+        .iter()
+        .filter(|change| change.actions != [Action::None])
+        .filter_map(|change| match (change.object.kind.as_str(), change.object.group.as_str()) {
+            ("Namespace", "") => Some(change.object.name.clone()),
+            ("LimitRange", "") => change.object.namespace.clone(),
+            _ => None,
+        })
+        .collect();
     let pairs = planned.plan.changes.iter().zip(&planned.sides);
     let samples: Vec<(ObjectKey, Value)> = pairs
         .filter_map(|(change, sides)| {
@@ -33,7 +45,7 @@ pub async fn foresee(engine: &Engine, planned: &mut Planned) {
             let early = podspec::references(&key, after).iter().any(|needed| {
                 matches!(needed.kind.as_str(), "ServiceAccount" | "PriorityClass" | "RuntimeClass")
                     && comes.contains(needed)
-            });
+            }) || key.namespace.as_ref().is_some_and(|space| rules.contains(space));
             Some((key, sample_pod(change, sides).filter(|_| !early)?))
         })
         .take(MOST)
@@ -58,9 +70,26 @@ async fn ask(engine: &Engine, key: &ObjectKey, pod: &Value) -> Option<Result<Val
         Ok(answer) => Some(Ok(answer.body)),
         // Whoever plans may not create pods: that says nothing about the controllers, which may.
         Err(ApiError::Status { code: 403, message, .. }) if message.contains("cannot create resource") => None,
-        Err(error @ ApiError::Status { .. }) if error.is_rejection() => Some(Err(error.problem().message)),
+        Err(error @ ApiError::Status { .. }) if error.is_rejection() => {
+            Some(Err(nameless(&error.problem().message, &key.name)))
+        }
         Err(_) => None,
     }
+}
+
+/// The refusal without the name that the server made up for this one pod: the same plan says the same.
+fn nameless(message: &str, workload: &str) -> String {
+    let mut out = String::with_capacity(message.len());
+    let mut rest = message;
+    let start = format!("\"{workload}-");
+    while let Some(at) = rest.find(&start) {
+        let (before, after) = rest.split_at(at + start.len());
+        out.push_str(before);
+        let made =
+            after.find('"').filter(|end| *end == 5 && after.as_bytes()[..5].iter().all(u8::is_ascii_alphanumeric));
+        rest = &after[made.unwrap_or(0)..];
+    }
+    out + rest
 }
 
 async fn look_around(engine: &Engine, namespace: &str) -> Around {
@@ -74,4 +103,18 @@ async fn look_around(engine: &Engine, namespace: &str) -> Around {
     )
     .await;
     Around { quotas, budgets }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_no_pod_of_the_moment() {
+        let said = "Pod \"web-4qkht\" is invalid: pods \"web-\" is forbidden, \"web-config\" not found";
+        assert_eq!(
+            nameless(said, "web"),
+            "Pod \"web-\" is invalid: pods \"web-\" is forbidden, \"web-config\" not found"
+        );
+    }
 }

@@ -51,11 +51,17 @@ pub fn blames_new_pods(synced: &Synced) -> bool {
     let Some(planned) = &synced.planned else { return false };
     let written: Vec<ObjectKey> =
         planned.graph.steps.iter().filter_map(|s| s.object.as_ref().map(ObjectRef::key)).collect();
+    // A process that was killed brought it, and it never was healthy: this sync goes on with that one.
+    let goes_on = synced.stored.as_ref().is_some_and(|stored| {
+        let parent = &stored.parent;
+        let record = parent.syncs.iter().find(|record| Some(&record.digest) == parent.digest.as_ref());
+        record.is_some_and(|record| !record.healthy)
+    });
     match &synced.health {
         Some(report) => report.objects.iter().any(|(object, a)| {
             let unwell = a.gates && !matches!(a.health, Health::Healthy | Health::Suspended);
             let key = object.key();
-            unwell && !a.old_pods && crate::health::triggers_rollback(&key.gk()) && written.contains(&key)
+            unwell && !a.old_pods && crate::health::triggers_rollback(&key.gk()) && (goes_on || written.contains(&key))
         }),
         // It ended while a step waited for another one's health.
         None => !written.is_empty(),

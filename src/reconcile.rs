@@ -111,6 +111,8 @@ pub struct HowTo<'a> {
     pub progress: &'a (dyn Fn(Progress<'_>) + Send + Sync),
     /// Sync content that is held, or an app that is suspended: what a rollback does.
     pub despite_hold: bool,
+    /// Sync only as long as this content is what was applied last: a repair must not undo what somebody else brought about.
+    pub runs: Option<&'a Digest>,
 }
 
 /// What is told while a sync runs.
@@ -311,6 +313,10 @@ pub async fn sync(engine: &Engine, wanted: &Wanted<'_>, orders: &HowTo<'_>) -> S
             Ok(looked) => looked,
             Err(halt) => return Synced { earlier, ..Synced::halted(halt) },
         };
+        if orders.runs.is_some_and(|runs| looked.stored.parent.digest.as_ref() != Some(runs)) {
+            let halt = Halt::Held("something else was applied meanwhile".to_owned());
+            return Synced { earlier, ..Synced::halted(halt) };
+        }
         let ended = sync_once(engine, wanted, orders, looked).await;
         match ended {
             Ok(mut synced) => {
@@ -438,6 +444,10 @@ async fn sync_once(
         }
         note_afterwards(engine, &mut stored, wanted, report.is_healthy()).await?;
         synced.health = Some(report);
+        // Held while its health was waited for: what is healthy is what somebody went back to.
+        if !orders.despite_hold {
+            synced.halt = held(&stored.parent, &wanted.rendered.digest, wanted.revision).map(Halt::Held);
+        }
     }
     let over = complete && wanted.app.plan.app_removed && owns_nothing(engine, &stored, &snapshot, wanted);
     if over && engine.parents.claim(&mut stored.clone()).is_ok() {
@@ -498,7 +508,9 @@ fn halt(planned: &Planned, parent: &Parent, wanted: &Wanted<'_>, despite_hold: b
     }
     let blocking: Vec<Problem> =
         planned.problems.iter().filter(|found| found.blocks).map(|found| found.problem.clone()).collect();
-    if !blocking.is_empty() {
+    // With `apply = "best-effort"` what is accepted is carried out: the graph holds it.
+    let some = wanted.app.plan.best_effort && !planned.graph.steps.is_empty();
+    if !blocking.is_empty() && !some {
         return Some(Halt::Failed(blocking));
     }
     let refused = planned.refusals.iter().filter(|refusal| refusal.blocks());

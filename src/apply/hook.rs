@@ -103,7 +103,11 @@ impl Hands<'_> {
             return Err(StepError::Hook { uid: None, message });
         }
         let uid = live.uid().unwrap_or_default().to_owned();
-        let left = patience.deadline.saturating_duration_since(Instant::now());
+        let left = match self.has_begun(at, &live).await {
+            true => patience.deadline.saturating_duration_since(Instant::now()),
+            // Nothing of it runs, an image that cannot be pulled perhaps: nothing is cut off.
+            false => Duration::ZERO,
+        };
         let half = Patience { deadline: Instant::now() + left / 2, cancel: patience.cancel };
         match self.ended(at, live, &half).await {
             Ok(_) | Err(StepError::Hook { .. }) => {}
@@ -111,6 +115,23 @@ impl Hands<'_> {
         }
         self.let_go(at, &uid).await?;
         self.delete(at, &uid, patience).await
+    }
+
+    /// True unless no container of a Job's pods ever began.
+    async fn has_begun(&self, at: &Place<'_>, live: &Live) -> bool {
+        let Some(namespace) = at.key.namespace.as_deref().filter(|_| live.key().is("batch", "Job")) else {
+            return true;
+        };
+        let Some(pod) = newest_pod(&self.engine.client, namespace, &at.key).await else { return true };
+        let statuses = ["initContainerStatuses", "containerStatuses"]
+            .iter()
+            .filter_map(|list| pod.pointer(&format!("/status/{list}"))?.as_array())
+            .flatten();
+        statuses.into_iter().any(|status| {
+            let began =
+                |state: &str| status[state].get("running").is_some() || status[state].get("terminated").is_some();
+            began("state") || began("lastState")
+        })
     }
 
     /// Waits until a run has ended.

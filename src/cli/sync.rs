@@ -279,6 +279,7 @@ impl Job<'_> {
                 cancel: self.order.cancel,
                 progress: &|_: Progress<'_>| {},
                 despite_hold: true,
+                runs: None,
             };
             let text = match go_along(self.ground(), app, back, &how).await {
                 Ok(None) => None,
@@ -304,6 +305,7 @@ impl Job<'_> {
                 cancel: self.order.cancel,
                 progress: &|_: Progress<'_>| {},
                 despite_hold: false,
+                runs: None,
             };
             sync(&self.scene.engine, &self.wanted(member, rendered), &how).await;
         }
@@ -388,6 +390,7 @@ impl Job<'_> {
             cancel: self.order.cancel,
             progress: &progress,
             despite_hold: false,
+            runs: None,
         };
         let synced = sync(&self.scene.engine, &wanted, &how).await;
         let mut done = self.done(member, &synced);

@@ -3,7 +3,7 @@
 
 use super::args::{Common, Hold, OneApp, Rollback};
 use super::exit::Exit;
-use super::output::print_text;
+use super::output::{print_problems, print_text};
 use super::setup::{Scene, Setup, one};
 use super::sync::cancel_on_signal;
 use crate::app::App;
@@ -13,7 +13,7 @@ use crate::inventory::identity::scope_name;
 use crate::inventory::{Approval, SyncRecord};
 use crate::object::Problem;
 use crate::outcome::{Ending, ending, message};
-use crate::reconcile::{HowTo, Progress, Wanted, look};
+use crate::reconcile::{HowTo, Progress, Synced, Wanted, look};
 use crate::rollback::{self, Ground};
 use crate::scope::Member;
 use crate::source::Revision;
@@ -52,9 +52,10 @@ pub async fn approve(args: &OneApp) -> Result<Exit, Vec<Problem>> {
         policies: &scene.policies,
         neighbours: &scene.neighbours,
     };
-    let looked = look(&scene.engine, &wanted, &scene.key)
-        .await
-        .map_err(|halt| one(Problem::new("NoPlan", format!("there is no plan to approve: {halt:?}"))))?;
+    let looked = look(&scene.engine, &wanted, &scene.key).await.map_err(|halt| {
+        let said = Synced::halted(halt);
+        one(Problem::new("NoPlan", format!("there is no plan to approve: {}", message(&member.app, &said))))
+    })?;
     let planned = looked.planned;
     if planned.refusals.iter().all(crate::plan::Refusal::blocks) {
         print_text(&format!("{}: nothing waits for an approval at {}.\n", args.app, scene.tip.revision.short(7)));
@@ -126,17 +127,29 @@ pub async fn rollback(args: &Rollback) -> Result<Exit, Vec<Problem>> {
     let (scene, member) = find(&args.common, &args.app, None).await?;
     let stored = scene.engine.parents.reload(&member.app.identity, "").await.map_err(|e| one(e.into()))?;
     let current = stored.parent.digest.clone();
+    let held_content = stored.parent.hold.as_ref().and_then(|hold| hold.digest.clone());
     let to = match &args.to {
         Some(spec) => named(&scene, &member, spec).await?,
         None => {
-            stored.parent.syncs.iter().find(|s| s.healthy && Some(&s.digest) != current.as_ref()).cloned().ok_or_else(
-                || {
-                    one(Problem::new("NothingHealthy", format!("{} has no earlier healthy revision", args.app))
-                        .hint("name one with --to REV"))
-                },
-            )?
+            let better = |s: &&SyncRecord| {
+                s.healthy && Some(&s.digest) != current.as_ref() && Some(&s.digest) != held_content.as_ref()
+            };
+            stored.parent.syncs.iter().find(better).cloned().ok_or_else(|| {
+                one(Problem::new("NothingHealthy", format!("{} has no earlier healthy revision", args.app))
+                    .hint("name one with --to REV"))
+            })?
         }
     };
+    if held_content.as_ref() == Some(&to.digest) {
+        let problem = Problem::new(
+            "Held",
+            format!("{} is held: {}", args.app, stored.parent.hold.map_or_else(String::new, |h| h.reason)),
+        );
+        print_problems(&[
+            problem.hint(format!("`driftless resume {}` lifts the hold and applies what Git has", args.app))
+        ]);
+        return Ok(Exit::Refused);
+    }
     let rendered = member.rendered.as_ref().as_ref().ok().map(|r| r.digest.clone());
     if rendered.as_ref() != Some(&to.digest) {
         rollback::hold(&scene.engine, &member.app, &scene.tip.revision, rendered, "rolled back by hand")
@@ -150,6 +163,7 @@ pub async fn rollback(args: &Rollback) -> Result<Exit, Vec<Problem>> {
         cancel: &cancel,
         progress: &|_: Progress<'_>| {},
         despite_hold: true,
+        runs: None,
     };
     let (revision, synced) = rollback::back_to(ground(&scene), &member.app, &to, &how).await.map_err(one)?;
     let end = ending(&synced);

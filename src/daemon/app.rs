@@ -13,13 +13,14 @@ pub use self::back::HeldBack;
 use super::board::{AppName, Outcome};
 use super::leader::{Leads, leads};
 use super::vitals::Vitals;
+use crate::app::App;
 use crate::config::OnFailure;
 use crate::engine::Engine;
 use crate::health::Health;
 use crate::inventory::StoredParent;
 use crate::object::{Gk, Manifest as _, ObjectKey, ObjectRef};
 use crate::outcome::{Ending, blames_new_pods, ending, message, report, sync_state};
-use crate::plan::owned_digest;
+use crate::plan::{PlanOptions, owned_digest};
 use crate::policy::PolicySet;
 use crate::reconcile::{Halt, HowTo, Progress, Synced, Wanted, held, look, sync};
 use crate::render::{Rendered, Tools};
@@ -334,9 +335,11 @@ impl AppTask {
         }
         if held_now {
             if runs_else {
-                let news = mind.ending != Some(Ending::Refused) && mind.meant.is_none();
+                let runs = |mind: &Mind| mind.meant.as_ref().map(|meant| meant.revision.clone());
+                let before = runs(mind);
                 self.remember_what_runs(mind, &target).await;
-                if news && let Some(back) = mind.meant.as_ref().map(|meant| meant.revision.clone()) {
+                if let Some(back) = runs(mind).filter(|back| before.as_ref() != Some(back)) {
+                    mind.ending = Some(Ending::Refused);
                     self.say_went_back(mind, &target, back);
                 }
             }
@@ -550,6 +553,8 @@ impl AppTask {
         let Some(meant) = mind.meant.clone().or_else(|| mind.target.clone()) else { return };
         let (Some(rendered), Some(stored)) = (meant.rendered(), &mind.stored) else { return };
         let app = meant.member.app.clone();
+        // A repair is no commit: what cannot be repaired keeps nothing else from it.
+        let each = App { plan: PlanOptions { best_effort: true, ..app.plan.clone() }, ..(*app).clone() };
         let name = (app.name.clone(), app.cluster.clone());
         if stored.parent.suspended || stored.parent.digest.as_ref() != Some(&rendered.digest) {
             return;
@@ -566,9 +571,14 @@ impl AppTask {
             return;
         }
         let Ok(key) = self.engine.digest_key().await.map(<[u8]>::to_vec) else { return };
-        let Ok(looked) = look(&self.engine, &wanted(&meant, rendered), &key).await else { return };
+        let wanted = Wanted { app: &each, ..wanted(&meant, rendered) };
+        let Ok(looked) = look(&self.engine, &wanted, &key).await else { return };
         let entries = survey::drift(&looked.planned, &looked);
-        if entries.is_empty() && std::mem::take(&mut mind.drifted) {
+        if let Some(found) = looked.planned.problems.first() {
+            let text = format!("it differs from Git and cannot be repaired: {}", found.problem);
+            let _ = self.scope.send(Said::Drift(name.clone(), text));
+            mind.drifted = true;
+        } else if entries.is_empty() && std::mem::take(&mut mind.drifted) {
             // Undone by whoever did it, though the fields may be owned by them now.
             let _ = self.scope.send(Said::Repaired(name.clone(), "the drift is gone".into()));
         }
@@ -588,8 +598,8 @@ impl AppTask {
         }
         let began = Instant::now();
         // Not despite a hold: while this waits for the app's lock, somebody may be rolling it back.
-        let how = HowTo { wait: false, ..how_to(&meant, cancel, false) };
-        let synced = sync(&self.engine, &wanted(&meant, rendered), &how).await;
+        let how = HowTo { wait: false, runs: Some(&rendered.digest), ..how_to(&meant, cancel, false) };
+        let synced = sync(&self.engine, &wanted, &how).await;
         if matches!(synced.halt, Some(Halt::Held(_) | Halt::Suspended)) {
             // A wish that this repair met before its own event came: heard now, since that event brings no news then.
             self.hear_wishes(mind).await;
@@ -598,7 +608,8 @@ impl AppTask {
         if synced.stored.is_some() {
             mind.stored.clone_from(&synced.stored);
         }
-        if synced.is_applied() && !entries.is_empty() {
+        let all = synced.planned.as_ref().is_none_or(|planned| planned.problems.is_empty());
+        if synced.is_applied() && all && !entries.is_empty() {
             mind.drifted = false;
             self.metrics.repaired(&name.0, &name.1, u64::try_from(entries.len()).unwrap_or(u64::MAX));
             let took = began.elapsed().as_millis();
@@ -719,7 +730,7 @@ fn wanted<'a>(target: &'a Target, rendered: &'a Rendered) -> Wanted<'a> {
 fn quiet(_: Progress<'_>) {}
 
 fn how_to<'a>(target: &Target, cancel: &'a CancellationToken, despite_hold: bool) -> HowTo<'a> {
-    HowTo { wait: true, timeout: target.member.app.timeout, cancel, progress: &quiet, despite_hold }
+    HowTo { wait: true, timeout: target.member.app.timeout, cancel, progress: &quiet, despite_hold, runs: None }
 }
 
 fn timings(seen: Instant, synced: &Synced) -> Timings {

@@ -14,11 +14,11 @@
 
 use super::change::{Action, Change, Forecast};
 use super::planned::{Planned, Sides};
-use super::podspec::{pods, rolls_pods};
+use super::podspec::{partition, pods, rolls_pods};
 use crate::object::quantity::Quantity;
 use crate::object::{ObjectKey, ObjectRef};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What the server says of one new pod of a workload: the pod as it would be, or why there would be none.
 pub type PodAnswers = BTreeMap<ObjectKey, Result<Value, String>>;
@@ -58,6 +58,14 @@ pub fn foresee(planned: &mut Planned, answers: &PodAnswers, around: &BTreeMap<St
     let mut spent: BTreeMap<String, Usage> = BTreeMap::new();
     let brought: Vec<Value> =
         planned.plan.changes.iter().zip(&planned.sides).filter_map(|(change, sides)| brought(change, sides)).collect();
+    // What the plan takes away before anything needs its room.
+    let gone: BTreeSet<ObjectKey> = planned
+        .plan
+        .changes
+        .iter()
+        .filter(|change| change.actions.contains(&Action::Prune) && change.object.kind == "ResourceQuota")
+        .map(|change| change.object.key())
+        .collect();
     let nothing = Around::default();
     for (change, sides) in planned.plan.changes.iter_mut().zip(&planned.sides) {
         let key = change.object.key();
@@ -65,13 +73,24 @@ pub fn foresee(planned: &mut Planned, answers: &PodAnswers, around: &BTreeMap<St
         let around = around.get(&namespace).unwrap_or(&nothing);
         let mut forecast = Forecast::default();
         if change.restarts {
-            forecast.pods = sides.before.as_ref().and_then(|before| pods(&key, before));
+            forecast.pods = restarting(change, sides);
             let below = |path: &&String| path.starts_with(".spec.template.") || path.starts_with(".spec.template[");
             forecast.because = change.fields.iter().map(|field| &field.path).filter(below).cloned().collect();
         }
         if let Some(answer) = answers.get(&key) {
             let spent = spent.entry(namespace.clone()).or_default();
-            forecast.impossible = impossible(change, sides, answer, &quotas(around, &brought, &namespace), spent);
+            let stays = |quota: &&Value| {
+                !gone.iter().any(|key| key.name == name(quota) && key.namespace.as_deref() == Some(&namespace))
+            };
+            let left: Vec<Value> = around.quotas.iter().filter(stays).cloned().collect();
+            let lifted = left.len() < around.quotas.len();
+            let around = Around { quotas: left, budgets: Vec::new() };
+            let quotas = quotas(&around, &brought, &namespace);
+            // The server answered for a quota that is about to go.
+            let refused = answer.as_ref().is_err_and(|text| text.contains("exceeded quota"));
+            if !(lifted && refused && quotas.is_empty()) {
+                forecast.impossible = impossible(change, sides, answer, &quotas, spent);
+            }
         }
         if change.restarts {
             forecast.notes.extend(both_round_to_nothing(&key, sides));
@@ -83,6 +102,17 @@ pub fn foresee(planned: &mut Planned, answers: &PodAnswers, around: &BTreeMap<St
             change.forecast = Some(forecast);
         }
     }
+}
+
+/// How many pods restart: those that run, or where their number changes first, those that will.
+fn restarting(change: &Change, sides: &Sides) -> Option<u64> {
+    let (before, after) = (sides.before.as_ref()?, sides.after.as_ref()?);
+    let key = change.object.key();
+    let count = match change.actions.contains(&Action::Scale) {
+        true => replicas(after),
+        false => pods(&key, before)?,
+    };
+    Some(count.saturating_sub(partition(after)))
 }
 
 /// True for what makes pods at once.
@@ -191,7 +221,9 @@ fn impossible(
         }
         None => (0, Usage::new()),
     };
-    let count = i128::from(replicas(after));
+    // How many pods a DaemonSet has is the nodes' to say.
+    let count = if change.object.kind == "DaemonSet" { old_count } else { i128::from(replicas(after)) };
+    let one_more = rolls && needs_one_more(&change.object, after);
     let mut why = None;
     for quota in quotas.iter().filter(|quota| !quota.scoped) {
         for (resource, hard) in &quota.hard {
@@ -207,6 +239,15 @@ fn impossible(
                     shown(*one),
                     shown(others.max(0)),
                     shown(*hard)
+                ));
+            }
+            // Scaled first, then rolled out: the first new pod comes beside all of the old ones.
+            let old = old_each.get(*resource).copied().unwrap_or(*one);
+            if fit == count && one_more && others.max(0) + count * old + one > *hard && why.is_none() {
+                why = Some(format!(
+                    "no pod may be missing (maxUnavailable is 0), so that the rollout begins with a new one, and ResourceQuota {} has no room for {} pods",
+                    quota.name,
+                    count + 1
                 ));
             }
         }

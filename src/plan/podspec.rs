@@ -95,8 +95,18 @@ pub fn restart_held(key: &ObjectKey, object: &Value) -> Option<String> {
         let paused = object.pointer("/spec/paused").and_then(Value::as_bool) == Some(true);
         return paused.then(|| "pods restart when it is no longer paused".to_owned());
     }
-    (text("/spec/updateStrategy/type") == Some("OnDelete"))
-        .then(|| "each pod changes when it is deleted (OnDelete)".to_owned())
+    if text("/spec/updateStrategy/type") == Some("OnDelete") {
+        return Some("each pod changes when it is deleted (OnDelete)".to_owned());
+    }
+    let count = object.pointer("/spec/replicas").and_then(Value::as_u64).unwrap_or(1);
+    let from = partition(object);
+    (key.kind == "StatefulSet" && from > 0 && from >= count)
+        .then(|| format!("no pod restarts while the partition is {from}"))
+}
+
+/// The ordinal from which on a StatefulSet's pods are updated; 0 for all.
+pub fn partition(object: &Value) -> u64 {
+    object.pointer("/spec/updateStrategy/rollingUpdate/partition").and_then(Value::as_u64).unwrap_or(0)
 }
 
 #[cfg(test)]

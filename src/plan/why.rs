@@ -2,7 +2,7 @@
 
 use super::change::Action;
 use super::diff::Delta;
-use super::podspec::{pods, restart_held, rolls_pods};
+use super::podspec::{partition, pods, restart_held, rolls_pods};
 use crate::object::{FieldPath, ObjectKey, PathElement};
 use serde_json::Value;
 
@@ -44,10 +44,12 @@ pub fn meaning(key: &ObjectKey, deltas: &[Delta], live: &Value, after: &Value) -
 
 fn restart(key: &ObjectKey, live: &Value, after: &Value) -> String {
     let count = pods(key, live).map_or_else(String::new, |n| format!(" ({n})"));
-    let partition = after.pointer("/spec/updateStrategy/rollingUpdate/partition").and_then(Value::as_u64);
-    match partition.filter(|from| *from > 0) {
-        Some(from) => format!("pods restart{count}, those from ordinal {from} on"),
-        None => format!("pods restart{count}"),
+    match partition(after) {
+        0 => format!("pods restart{count}"),
+        from => {
+            let count = pods(key, live).map_or_else(String::new, |n| format!(" ({})", n.saturating_sub(from)));
+            format!("pods restart{count}, those from ordinal {from} on")
+        }
     }
 }
 

@@ -246,16 +246,21 @@ pub(super) async fn save_stubbornly(parents: &Parents, stored: &mut StoredParent
                 if theirs.lock.as_ref().is_none_or(|lock| lock.holder.id != parents.me().id) {
                     return Err(ParentError::Conflict);
                 }
-                stored.resource_version = theirs.resource_version;
-                stored.request = theirs.request;
-                stored.parent.suspended = theirs.parent.suspended;
-                stored.parent.approvals = theirs.parent.approvals;
-                stored.parent.hold = theirs.parent.hold;
+                keep_wishes(stored, theirs);
             }
             other => return other,
         }
     }
     Err(ParentError::Conflict)
+}
+
+/// What another process may write into an inventory that is locked: requests and a person's wishes.
+fn keep_wishes(stored: &mut StoredParent, theirs: StoredParent) {
+    stored.resource_version = theirs.resource_version;
+    stored.request = theirs.request;
+    stored.parent.suspended = theirs.parent.suspended;
+    stored.parent.approvals = theirs.parent.approvals;
+    stored.parent.hold = theirs.parent.hold;
 }
 
 /// Renews the lock in the parent.
@@ -273,9 +278,7 @@ impl Keeper for LockKeeper {
                 if theirs.lock.as_ref().is_none_or(|lock| lock.holder.id != self.parents.me().id) {
                     return Err(ParentError::Conflict.into());
                 }
-                self.stored.resource_version = theirs.resource_version;
-                self.stored.request = theirs.request;
-                self.stored.parent.suspended = theirs.parent.suspended;
+                keep_wishes(&mut self.stored, theirs);
                 Ok(self.parents.save(&mut self.stored).await?)
             }
             other => Ok(other?),

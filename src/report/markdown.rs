@@ -141,7 +141,10 @@ fn overview(report: &PlanReport, diffs: &ObjectDiffs) -> String {
 }
 
 fn restart_note(app: &AppPlan, diffs: &ObjectDiffs) -> Option<String> {
-    restarts(app, &|change: &Change| diffs.pods(&app.name, &app.cluster, &change.object))
+    restarts(app, &|change: &Change| {
+        let foreseen = change.forecast.as_ref().and_then(|forecast| forecast.pods);
+        foreseen.or_else(|| diffs.pods(&app.name, &app.cluster, &change.object))
+    })
 }
 
 fn app_parts(app: &AppPlan, diffs: &ObjectDiffs, parts: &mut Vec<Part>) {

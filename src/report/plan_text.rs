@@ -61,7 +61,10 @@ fn text(report: &PlanReport, diffs: &ObjectDiffs, base: Option<&BaseNote>) -> St
 }
 
 fn app_text(app: &AppPlan, diffs: &ObjectDiffs, out: &mut String) {
-    let pods = |change: &Change| diffs.pods(&app.name, &app.cluster, &change.object);
+    let pods = |change: &Change| {
+        let foreseen = change.forecast.as_ref().and_then(|forecast| forecast.pods);
+        foreseen.or_else(|| diffs.pods(&app.name, &app.cluster, &change.object))
+    };
     let restart = restarts(app, &pods);
     let headline = match &app.error {
         Some(error) if waits_for_approval(error) => {

@@ -15,6 +15,7 @@ pub mod cluster;
 mod gitea;
 mod hooks;
 mod kube_prometheus;
+mod meanwhile;
 mod oneshot;
 mod oneshot_failure;
 mod real_apps;
