@@ -6,9 +6,10 @@ use crate::inventory::identity::PART_OF;
 use crate::live::client::ApiError;
 use crate::live::kinds::Kind;
 use crate::live::observe::get;
-use crate::object::{Gk, Live, Manifest, ObjectKey, ObjectRef, Problem};
+use crate::object::{Gk, Manifest, ObjectKey, ObjectRef, Problem};
 use crate::plan::{Payload, Step, StepKind, migrate_managed_fields};
 use serde_json::Value;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -226,11 +227,15 @@ impl<'a> Hands<'a> {
         let mut tries = 0;
         loop {
             let found = get(client, at.kind, at.version, &at.key).await?;
-            let theirs = |live: &Live| live.label(PART_OF).is_some_and(|owner| owner != self.applyset);
-            let Some(live) = found.filter(|live| live.uid() == Some(uid) && !theirs(live)) else {
+            let Some(live) = found.filter(|live| live.uid() == Some(uid)) else {
                 self.engine.eyes.members.forget(&at.key, Some(uid));
                 return Ok(());
             };
+            if live.label(PART_OF).is_some_and(|owner| owner != self.applyset) {
+                // Its new app waits for its health, and finds it where it found it before.
+                self.engine.eyes.members.absorb(&Arc::new(live));
+                return Ok(());
+            }
             let this = Precondition { uid, resource_version: live.resource_version() };
             match write::delete(client, at.kind, at.version, &at.key, this, Propagation::Foreground).await {
                 Err(error) if error.is_conflict() && tries < CHANGED => tries += 1,
