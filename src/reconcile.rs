@@ -191,7 +191,7 @@ pub async fn look(engine: &Engine, wanted: &Wanted<'_>, key: &[u8]) -> Result<Lo
     let applyset_id = app.identity.applyset_id(engine.parents.namespace());
     let ready = ready(wanted, admitted, &stored.parent)?;
     let objects = objects_of_interest(&ready.objects, &stored.parent);
-    let snapshot = engine.eyes.observe(&kinds, &objects, &applyset_id).await;
+    let snapshot = engine.eyes.observe(&kinds, &objects, (&applyset_id, &stored.parent.members)).await;
     Ok(look_at(engine, wanted, key, Seen { kinds, stored, snapshot }, ready).await)
 }
 
@@ -218,7 +218,7 @@ pub async fn look_both(
     let good = admitted.iter().flatten().filter_map(|(_, found)| found.as_ref().ok());
     let desired: Vec<Desired> = good.flat_map(|ready| ready.objects.iter().cloned()).collect();
     let objects = objects_of_interest(&desired, &stored.parent);
-    let snapshot = engine.eyes.observe(&kinds, &objects, &applyset_id).await;
+    let snapshot = engine.eyes.observe(&kinds, &objects, (&applyset_id, &stored.parent.members)).await;
     let seen = Seen { kinds, stored, snapshot };
     let mut out = [None, None];
     for (slot, version) in out.iter_mut().zip(admitted) {

@@ -49,7 +49,7 @@ pub async fn survey(
                 let members: Vec<ObjectRef> = stored.parent.members.iter().map(|m| m.object.clone()).collect();
                 if let Some(kinds) = engine.kinds().await.ok().filter(|_| !members.is_empty()) {
                     let id = app.identity.applyset_id(engine.parents.namespace());
-                    engine.eyes.observe(&kinds, &members, &id).await;
+                    engine.eyes.observe(&kinds, &members, (&id, &stored.parent.members)).await;
                     look_at_members(engine, &members, &mut status).await;
                 }
             }

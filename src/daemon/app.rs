@@ -531,7 +531,7 @@ impl AppTask {
         let members: Vec<ObjectRef> = stored.parent.members.iter().map(|m| m.object.clone()).collect();
         if let Some(kinds) = self.engine.kinds().await.ok().filter(|_| !members.is_empty()) {
             let id = app.identity.applyset_id(self.engine.parents.namespace());
-            self.engine.eyes.observe(&kinds, &members, &id).await;
+            self.engine.eyes.observe(&kinds, &members, (&id, &stored.parent.members)).await;
         }
         let applied = stored.parent.digest.clone();
         let record = stored.parent.syncs.iter().find(|s| Some(&s.digest) == applied.as_ref()).cloned();

@@ -8,6 +8,8 @@ use super::cache::Cache;
 use super::client::{ApiError, Call, Client};
 use super::kinds::{Kind, Kinds};
 use super::snapshot::{LiveSnapshot, Presence};
+use crate::inventory::Member;
+use crate::inventory::identity::PART_OF;
 use crate::object::{Gk, Gvk, Live, Manifest, ObjectKey, ObjectRef, Problem};
 use futures::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,8 +32,16 @@ pub struct Eyes {
 }
 
 impl Eyes {
-    /// Looks at everything in `wanted` (desired objects and inventory members) and at what carries `applyset_id`.
-    pub async fn observe(&self, kinds: &Kinds, wanted: &[ObjectRef], applyset_id: &str) -> LiveSnapshot {
+    /// Looks at everything in `wanted` (desired objects and inventory members) and at what carries `applyset_id`, whose
+    /// inventory lists `members`.
+    pub async fn observe(
+        &self,
+        kinds: &Kinds,
+        wanted: &[ObjectRef],
+        (applyset_id, members): (&str, &[Member]),
+    ) -> LiveSnapshot {
+        let uids: BTreeMap<ObjectKey, &str> =
+            members.iter().filter_map(|m| Some((m.object.key(), m.uid.as_deref()?))).collect();
         let by_gvk = group_by_served_version(kinds, wanted);
         join_all(by_gvk.keys().map(|gvk| self.make_known(kinds, gvk, &self.members))).await;
         if wanted.iter().any(|o| has_replicas(&o.gvk().gk())) {
@@ -44,8 +54,10 @@ impl Eyes {
         for object in wanted {
             let key = object.key();
             // An object that is another app's now leaves the inventory: that is not decided by what a watch said last.
-            let ours = |live: &Arc<Live>| live.label(crate::inventory::identity::PART_OF) == Some(applyset_id);
-            match self.cached(kinds, object).filter(ours) {
+            let ours = |live: &Arc<Live>| live.label(PART_OF) == Some(applyset_id);
+            // Nor is it by its word that somebody made an object anew: another process may have, and has written it down.
+            let known = |live: &Arc<Live>| uids.get(&key).is_none_or(|uid| live.uid() == Some(*uid));
+            match self.cached(kinds, object).filter(|live| ours(live) && known(live)) {
                 Some(live) => {
                     snapshot.objects.insert(key, Presence::Present(live));
                 }
@@ -79,7 +91,7 @@ impl Eyes {
         match get(&self.client, kind, version, &object.key()).await {
             Ok(Some(live)) => {
                 let live = Arc::new(live);
-                if live.label(crate::inventory::identity::PART_OF).is_some() {
+                if live.label(PART_OF).is_some() {
                     self.members.absorb(&live);
                 }
                 Presence::Present(live)
