@@ -291,11 +291,19 @@ impl Cache {
 
 fn is_newer(a: &Packed, b: &Packed) -> bool {
     // Comparable by KEP-5504; a server whose versions are no numbers gets the benefit of the doubt.
-    let number = |live: &Packed| live.resource_version().and_then(|v| v.parse::<u128>().ok());
-    match (number(a), number(b)) {
+    match (number(a.resource_version()), number(b.resource_version())) {
         (Some(a), Some(b)) => a > b,
         _ => true,
     }
+}
+
+/// True where it is known: of versions that are no numbers nothing is.
+fn is_after(a: Option<&str>, b: Option<&str>) -> bool {
+    number(a).zip(number(b)).is_some_and(|(a, b)| a > b)
+}
+
+fn number(version: Option<&str>) -> Option<u128> {
+    version.and_then(|version| version.parse().ok())
 }
 
 type Listed = Result<(Vec<(ObjectKey, Arc<Packed>)>, String), ApiError>;
@@ -352,8 +360,18 @@ impl Shared {
                     return Err(error);
                 }
             };
+            // A watch that broke may come back to a server that counts from anew: then the list is right.
+            let sound = collection.error.is_none();
+            if sound && is_after(collection.resource_version.as_deref(), Some(&resource_version)) {
+                // On its way while the watch went on: what that has told is not told again.
+                return Ok(Vec::new());
+            }
             let first = !std::mem::replace(&mut collection.known, true);
-            let fresh: BTreeMap<ObjectKey, Arc<Packed>> = objects.into_iter().collect();
+            let mut fresh: BTreeMap<ObjectKey, Arc<Packed>> = objects.into_iter().collect();
+            // Written by ourselves while the list was on its way.
+            let ahead = |known: &Packed| sound && is_after(known.resource_version(), Some(&resource_version));
+            let written = collection.objects.iter().filter(|(_, known)| ahead(known));
+            fresh.extend(written.map(|(key, known)| (key.clone(), known.clone())));
             let before = std::mem::replace(&mut collection.objects, fresh.clone());
             collection.resource_version = Some(resource_version);
             collection.error = None;
@@ -384,6 +402,7 @@ impl Shared {
                 collection.resource_version = version;
             }
             let before = collection.objects.get(&key).cloned();
+            let newer = |known: &Packed| is_after(known.resource_version(), after.resource_version());
             match kind {
                 "ADDED" | "MODIFIED" => {
                     if before.as_ref().is_some_and(|known| !is_newer(&after, known)) {
@@ -392,6 +411,8 @@ impl Shared {
                     collection.objects.insert(key.clone(), after.clone());
                     Some(Event { key, before, after: Some(after) })
                 }
+                // Of one that was created again since, by ourselves, this is old news.
+                "DELETED" if before.as_ref().is_some_and(|known| newer(known)) => None,
                 "DELETED" => {
                     collection.objects.remove(&key)?;
                     Some(Event { key, before, after: None })
@@ -592,5 +613,81 @@ fn take_line(shared: &Shared, client: &Client, gvk: &Gvk, line: &[u8]) -> Result
             shared.apply_watch_event(gvk, kind, live);
             Ok(())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn object(version: &str) -> Live {
+        Live(json!({"apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": "x", "namespace": "a", "uid": format!("u{version}"), "resourceVersion": version}}))
+    }
+
+    fn listed(versions: &[&str], at: &str) -> Listed {
+        let packed = |version: &&str| {
+            let live = Arc::new(object(version));
+            (live.key(), Arc::new(Packed::new(&live)))
+        };
+        Ok((versions.iter().map(packed).collect(), at.to_owned()))
+    }
+
+    /// A cache that knows the object as of version 5, and how what is told next leaves it.
+    fn after(tell: impl FnOnce(&Shared, &Gvk)) -> Option<String> {
+        let gvk = Gvk::new("", "v1", "ConfigMap");
+        let (collections, finished, recent) = Default::default();
+        let pulse = Arc::new(watch::channel(0).0);
+        let shared = Shared { collections, pulse, events: OnceLock::new(), finished, recent };
+        assert!(shared.take_in(&gvk, listed(&["5"], "5")).is_ok());
+        tell(&shared, &gvk);
+        let key = object("5").key();
+        shared.with(|all| all[&gvk].objects.get(&key).and_then(|known| known.resource_version().map(str::to_owned)))
+    }
+
+    #[test]
+    fn what_arrives_late_undoes_nothing() {
+        let modified = |shared: &Shared, gvk: &Gvk| shared.apply_watch_event(gvk, "MODIFIED", object("8"));
+        let deleted = |shared: &Shared, gvk: &Gvk, version: &str| {
+            shared.apply_watch_event(gvk, "DELETED", object(version));
+        };
+        let list = |shared: &Shared, gvk: &Gvk, versions: &[&str], at: &str| {
+            assert!(shared.take_in(gvk, listed(versions, at)).is_ok());
+        };
+        assert_eq!(after(|s, g| deleted(s, g, "6")), None);
+        assert_eq!(
+            after(|s, g| {
+                modified(s, g);
+                deleted(s, g, "7");
+            })
+            .as_deref(),
+            Some("8"),
+            "created again since"
+        );
+        assert_eq!(
+            after(|s, g| {
+                modified(s, g);
+                list(s, g, &["6"], "7");
+            })
+            .as_deref(),
+            Some("8"),
+            "the watch went on"
+        );
+        assert_eq!(
+            after(|s, g| {
+                deleted(s, g, "8");
+                list(s, g, &["6"], "7");
+            }),
+            None,
+            "the watch went on"
+        );
+        assert_eq!(after(|s, g| list(s, g, &[], "7")), None);
+        let broken = |shared: &Shared, gvk: &Gvk| {
+            modified(shared, gvk);
+            shared.with(|all| all.get_mut(gvk).unwrap().error = Some(Problem::new("Gone", "another server")));
+            list(shared, gvk, &["2"], "3");
+        };
+        assert_eq!(after(broken).as_deref(), Some("2"), "a server that counts from anew");
     }
 }
