@@ -14,6 +14,7 @@
 //! ```text
 //! cargo test --test simulation                                          some schedules
 //! cargo test --profile simulation --test simulation -- --schedules 10000 [--from N] [--all]
+//! cargo test --profile simulation --test simulation -- --seconds 60     as many as fit; always the same ones first
 //! DRIFTLESS_SIM_SEED=42 cargo test --test simulation                    one, told in full; the same each time
 //! ```
 //!
@@ -53,11 +54,15 @@ use world::{Report, World};
 
 /// Schedules without an argument: what a build without optimisation runs in some seconds.
 const FEW: u64 = 60;
+/// Builders that are left to the histories of `regressions`: more than they need.
+const RESERVED: u64 = 100;
 /// Histories that are tried to find a smaller one.
 const SHRINKING: usize = 200;
 
 struct Args {
     schedules: u64,
+    /// No schedule is begun after so long.
+    seconds: Option<u64>,
     first: u64,
     /// One schedule, told in full.
     only: bool,
@@ -85,14 +90,12 @@ fn main() {
     let Some(args) = args() else { return };
     // What is filled at first use is filled before any clock is replaced.
     let simulation = Simulation {
-        turn: Mutex::new(Turn { next: args.first, end: args.first + args.schedules }),
+        turn: Mutex::new(Turn { next: args.first, end: args.first.saturating_add(args.schedules) }),
         setting: Setting::new(),
     };
     let begun = Instant::now();
     let mut totals = Totals::default();
-    if args.only {
-        (0..regressions::runs()).for_each(|_| drop(Builder::new_current_thread()));
-    } else {
+    if !args.only {
         for (what, history, seed) in regressions::all() {
             let ran = simulation.again(seed, &history);
             totals.add(&ran.report);
@@ -103,13 +106,16 @@ fn main() {
             }
         }
     }
-    (0..args.first).for_each(|_| drop(Builder::new_current_thread()));
+    // Whichever of them ran: a schedule's number means the same with one more known mistake.
+    let made = if args.only { 0 } else { regressions::runs() };
+    (made..RESERVED + args.first).for_each(|_| drop(Builder::new_current_thread()));
     let totals = Mutex::new(totals);
     let failed = Mutex::new(None);
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
-                while let Some(ran) = simulation.next() {
+                let begun = || args.seconds.is_none_or(|most| begun.elapsed().as_secs() < most);
+                while let Some(ran) = begun().then(|| simulation.next()).flatten() {
                     totals.lock().unwrap().add(&ran.report);
                     if args.only {
                         ran.tell();
@@ -258,14 +264,18 @@ impl Totals {
 
 /// What is asked for; `None` if another test is.
 fn args() -> Option<Args> {
-    let mut args = Args { schedules: FEW, first: 0, only: false, all: false };
+    let mut args = Args { schedules: FEW, seconds: None, first: 0, only: false, all: false };
     if let Ok(seed) = std::env::var("DRIFTLESS_SIM_SEED") {
-        args = Args { schedules: 1, first: seed.parse().unwrap(), only: true, all: false };
+        args = Args { schedules: 1, first: seed.parse().unwrap(), only: true, ..args };
     }
     let mut given = std::env::args().skip(1);
     while let Some(arg) = given.next() {
         match arg.as_str() {
             "--schedules" => args.schedules = given.next().unwrap().parse().unwrap(),
+            "--seconds" => {
+                args.seconds = Some(given.next().unwrap().parse().unwrap());
+                args.schedules = u64::MAX;
+            }
             "--from" => args.first = given.next().unwrap().parse().unwrap(),
             "--all" => args.all = true,
             "--list" => return None,

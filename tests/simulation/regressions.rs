@@ -1,7 +1,7 @@
 //! Histories that once failed, shrunk, each with the mistake that it found. They run before all others, under several orders
 //! of events.
 
-use super::history::{Content, History, Step};
+use super::history::{Content, History, Step, Who};
 use std::collections::BTreeMap;
 
 /// Orders of events that each history is run under.
@@ -48,7 +48,7 @@ fn known() -> Vec<(&'static str, History)> {
             "a watch that lagged behind had an object deleted that another app had taken over",
             history(
                 &[(2, false, 0), (5, true, 0)],
-                &[(228, nothing), (3, Step::Commit(content(&[(2, true, 0)])))],
+                &[(228, nothing.clone()), (3, Step::Commit(content(&[(2, true, 0)])))],
                 &[],
             ),
         ),
@@ -58,6 +58,38 @@ fn known() -> Vec<(&'static str, History)> {
                 &[(0, true, 0), (1, true, 0)],
                 &[(1032, Step::Sync)],
                 &[(0, false, 0), (1, false, 0), (4, true, 0)],
+            ),
+        ),
+        (
+            "what another process had created again was let go as a stranger's",
+            history(
+                &[(0, true, 3), (1, true, 3), (3, false, 1), (5, false, 2)],
+                &[(25, Step::Delete(0)), (1, Step::Lag(1108)), (450, Step::Sync), (35, nothing.clone())],
+                &[],
+            ),
+        ),
+        (
+            "an object that had become another app's was forgotten: a rollout was not waited for before prunes",
+            history(
+                &[(4, true, 1), (2, false, 0)],
+                &[
+                    (1201, Step::Commit(content(&[(0, false, 0), (1, true, 0), (2, true, 0), (6, false, 1)]))),
+                    (500, Step::Commit(content(&[(0, false, 1), (6, false, 1), (3, true, 0), (4, true, 0)]))),
+                    (479, nothing.clone()),
+                ],
+                &[(6, true, 0)],
+            ),
+        ),
+        (
+            "an object that had become another app's was forgotten: its app waited for its health in vain",
+            history(
+                &[(1, false, 0), (2, true, 0), (3, true, 0), (6, true, 3)],
+                &[
+                    (656, Step::Commit(content(&[(1, false, 1), (2, false, 0), (6, false, 0)]))),
+                    (307, Step::Commit(content(&[(5, false, 0)]))),
+                    (13, Step::Kill(Who::Other, 0)),
+                ],
+                &[(1, true, 0), (2, false, 0), (3, false, 0)],
             ),
         ),
     ]
