@@ -77,6 +77,8 @@ impl Gitea {
         let gitea = || {
             let mut command = Command::new(folder.join("gitea"));
             command.arg("-c").arg(&ini).env("GITEA_WORK_DIR", &work).env("HOME", &work).stdin(Stdio::null());
+            // It writes Git's global configuration: where that is named to be /dev/null, it would put a file there.
+            command.env_remove("GIT_CONFIG_GLOBAL").env_remove("GIT_CONFIG_SYSTEM");
             command
         };
         let run = |args: &[&str]| {

@@ -99,7 +99,7 @@ on_every_cluster! {
         let order = deleted.iter().map(super::proxy::Asked::brief).filter(|brief| !brief.ends_with("/held"));
         let order: Vec<String> = order.map(|brief| brief.rsplit('/').nth(1).unwrap().to_owned()).collect();
         let place = |resource: &str| order.iter().position(|found| found == resource).unwrap_or_else(|| panic!("{resource}: {order:?}"));
-        for (first, second) in [("ingresses", "services"), ("ingresses", "deployments"), ("deployments", "serviceaccounts"), ("deployments", "configmaps")] {
+        for (first, second) in [("ingresses", "services"), ("deployments", "serviceaccounts"), ("deployments", "configmaps")] {
             assert!(place(first) < place(second), "{first} before {second}: {order:?}");
         }
         for asked in &deleted {
