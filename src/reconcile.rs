@@ -435,7 +435,11 @@ async fn sync_once(
     if orders.wait && complete {
         (orders.progress)(Progress::Applied);
         // Drift that is only told is nothing that this sync can make healthy: waited for, it would end every later one.
-        let is_left = |object: &ObjectRef| !wanted.app.plan.self_heal && planned.drifted.contains(&object.key());
+        // What is about to be another app's is that app's to wait for: it may delete it meanwhile.
+        let is_left = |object: &ObjectRef| {
+            let key = object.key();
+            planned.leaving.contains(&key) || (!wanted.app.plan.self_heal && planned.drifted.contains(&key))
+        };
         let members = stored.parent.members.iter().map(|m| m.object.clone());
         let members: Vec<ObjectRef> = members.filter(|object| !is_left(object)).collect();
         let report = await_health(engine, &members, deadline, orders.cancel).await;

@@ -29,9 +29,14 @@ const RENEW: Duration = Duration::from_secs(10);
 const UNWATCHED: Duration = Duration::from_secs(2);
 /// Said of steps that a stop kept from starting.
 const STOPPED: &str = "not started: the sync was stopped";
+/// The same, when another process may be at work.
+const LOST: &str = "not started: the app's lock was lost";
 
 /// Keeps the app's lock alive.
 pub trait Keeper: Send {
+    /// True until it runs out by this machine's clock.
+    fn holds(&self) -> bool;
+
     /// Renews it.
     ///
     /// # Errors
@@ -153,6 +158,14 @@ pub async fn carry_out(engine: &Engine, orders: &Orders<'_>, keeper: &mut impl K
             machine.stop(STOPPED);
             stopped = Some(Stop::Cancelled);
         }
+        // A process that stood still (stopped, a laptop's lid) wakes up here, and another may have the lock by now.
+        if stopped.is_none()
+            && !keeper.holds()
+            && let Err(problem) = keeper.renew().await
+        {
+            machine.stop(LOST);
+            stopped = Some(Stop::LockLost(problem.message));
+        }
         let mut wake = Wake::new(orders.deadline);
         let starting = machine.start(|number| gate(engine, &orders.steps[number], &mut wake));
         for number in starting.iter().copied() {
@@ -204,7 +217,7 @@ pub async fn carry_out(engine: &Engine, orders: &Orders<'_>, keeper: &mut impl K
             }
             _ = renewal.tick() => {
                 if let Err(problem) = keeper.renew().await {
-                    machine.stop("not started: the app's lock was lost");
+                    machine.stop(LOST);
                     stopped.get_or_insert(Stop::LockLost(problem.message));
                 }
             }

@@ -270,6 +270,10 @@ pub(super) struct LockKeeper {
 }
 
 impl Keeper for LockKeeper {
+    fn holds(&self) -> bool {
+        self.stored.lock.as_ref().is_some_and(|lock| lock.expires > Timestamp::now())
+    }
+
     async fn renew(&mut self) -> Result<(), Problem> {
         self.parents.claim(&mut self.stored)?;
         match self.parents.save(&mut self.stored).await {

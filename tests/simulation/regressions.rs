@@ -29,6 +29,22 @@ fn known() -> Vec<(&'static str, History)> {
     let nothing = Step::Commit(content(&[]));
     vec![
         (
+            "a process that stood still until its lock had run out went on writing",
+            history(
+                &[(2, true, 0), (3, true, 0)],
+                &[(21, Step::Pause(Who::Writer, 30_000)), (1, nothing.clone()), (0, Step::Sync)],
+                &[],
+            ),
+        ),
+        (
+            "an app waited for the health of what was another app's to delete",
+            history(
+                &[(0, true, 0), (1, true, 3), (4, false, 1), (6, false, 1)],
+                &[(670, Step::Commit(content(&[(5, true, 2), (6, true, 3)]))), (220, Step::Stranger(0, 2))],
+                &[(1, true, 2), (2, true, 0)],
+            ),
+        ),
+        (
             "an app that left Git amid its first sync kept what it had written by then",
             history(&[(0, true, 2), (4, true, 1), (5, true, 1)], &[(20, Step::Lag(3000))], &[(0, false, 1)]),
         ),
