@@ -325,5 +325,13 @@ fn waiting_for(engine: &Engine, steps: &[Step], machine: &Machine) -> String {
         Some(Blocker::Health(why)) => Some(why),
         _ => None,
     });
-    unhealthy.into_iter().next().unwrap_or_else(|| "a request to the cluster is still unanswered".to_owned())
+    unhealthy.into_iter().next().unwrap_or_else(|| {
+        let running = machine.states().iter().zip(steps).find(|(state, _)| **state == StepState::Running);
+        match running.and_then(|(_, step)| Some((&step.kind, step.object.as_ref()?))) {
+            Some((StepKind::Hook { .. }, object)) => format!("hook {object} has not ended"),
+            Some((StepKind::Delete { .. } | StepKind::AwaitGone { .. }, object)) => format!("{object} is not gone yet"),
+            Some((_, object)) => format!("the cluster has not answered about {object} yet"),
+            None => "nothing can go on".to_owned(),
+        }
+    })
 }

@@ -145,7 +145,8 @@ impl Hands<'_> {
                 Run::Succeeded => return Ok(live),
                 Run::Failed(why) => return Err(failed(self.with_log(at, &live, why).await)),
                 Run::Going if Instant::now() >= patience.deadline => {
-                    return Err(failed(self.with_log(at, &live, "it did not end in time".into()).await));
+                    let why = self.unfinished(at, &live).await;
+                    return Err(failed(self.with_log(at, &live, why).await));
                 }
                 Run::Going => {}
             }
@@ -205,6 +206,26 @@ impl Hands<'_> {
             Health::Progressing => Run::Going,
             Health::Degraded => Run::Failed("it is Degraded".into()),
             _ => Run::Succeeded,
+        }
+    }
+
+    /// Why a run has not ended by now: what its newest pod says of itself.
+    async fn unfinished(&self, at: &Place<'_>, live: &Live) -> String {
+        let late = "it did not end in time".to_owned();
+        let pod = match (at.key.kind.as_str(), at.key.namespace.as_deref()) {
+            ("Pod", _) => Some(live.value().clone()),
+            ("Job", Some(namespace)) => newest_pod(&self.engine.client, namespace, &at.key).await,
+            _ => return late,
+        };
+        // Items of a list do not say what they are.
+        let Some(mut pod) = pod else { return format!("{late}: it has no pod") };
+        pod["apiVersion"] = "v1".into();
+        pod["kind"] = "Pod".into();
+        let pod = Live(pod);
+        let assessment = self.engine.doctor.assess(&pod, Timestamp::now());
+        match assessment.message.as_str() {
+            "" => late,
+            message => format!("{late}; pod {} is {}: {message}", pod.key().name, assessment.health),
         }
     }
 

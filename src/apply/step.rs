@@ -82,7 +82,7 @@ impl StepError {
             Self::Stuck(_) => Problem::new("DeletionStuck", self.to_string())
                 .hint("see its finalizers, and whose controller removes them"),
             Self::Hook { .. } => Problem::new(HOOK_FAILED, self.to_string())
-                .hint("see the hook's pods; push a fix, or `driftless sync` to run it once more"),
+                .hint("see the hook's pods; push a fix, or `driftless sync` to run it once more (first `driftless resume` where the app is held)"),
             Self::Cancelled => Problem::new("Stopped", self.to_string()),
         };
         match &step.object {

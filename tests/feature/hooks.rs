@@ -90,6 +90,18 @@ on_every_cluster! {
         assert!(cluster.has(&ns, "configmap/late"));
     }
 
+    /// A hook that cannot begin is named, with what its pod waits for.
+    fn a_hook_that_never_begins(cluster) {
+        let app = Scratch::new(cluster, "hookpull");
+        app.config_map("web/settings.yaml", "settings", "1");
+        job(&app, "migrate", PRE, "");
+        app.replace("web/migrate.yaml", "job:1", "job:bad").commit("one");
+        let failed = app.run("sync --timeout 5s").exits(3).says("did not end in time; pod migrate-");
+        let text = failed.out + &failed.err;
+        assert!(text.contains("ImagePullBackOff") || text.contains("ErrImagePull"), "{text}");
+        assert!(!text.contains("unanswered"), "{text}");
+    }
+
     /// Killed while a hook runs, or after it ended: it is the same run that is waited for, also if its TTL passed.
     fn killed_in_mid_hook(cluster) {
         let app = Scratch::new(cluster, "hookkill");
