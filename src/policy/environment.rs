@@ -10,25 +10,44 @@ use std::sync::{Arc, LazyLock};
 
 /// Functions called by name, namespaced ones included.
 pub(super) const GLOBAL_FUNCTIONS: &[&str] = &[
+    library::loops::ENTRIES,
+    library::loops::INSERT,
     "bool",
     "bytes",
     "cidr",
     "double",
     "duration",
     "dyn",
+    "format.byte",
+    "format.date",
+    "format.datetime",
+    "format.dns1035Label",
+    "format.dns1035LabelPrefix",
+    "format.dns1123Label",
+    "format.dns1123LabelPrefix",
+    "format.dns1123Subdomain",
+    "format.dns1123SubdomainPrefix",
+    "format.labelValue",
+    "format.named",
+    "format.qualifiedName",
+    "format.uri",
+    "format.uuid",
     "int",
     "ip",
     "ip.isCanonical",
     "isCIDR",
     "isIP",
     "isQuantity",
+    "isSemver",
     "isURL",
     "lists.range",
     "matches",
     "optional.none",
     "optional.of",
     "optional.ofNonZeroValue",
+    "optional.unwrap",
     "quantity",
+    "semver",
     "sets.contains",
     "sets.equivalent",
     "sets.intersects",
@@ -67,8 +86,10 @@ pub(super) const MEMBER_FUNCTIONS: &[&str] = &[
     // lists
     "@sortByAssociatedKeys",
     "distinct",
+    "first",
     "flatten",
     "isSorted",
+    "last",
     "max",
     "min",
     "slice",
@@ -78,7 +99,14 @@ pub(super) const MEMBER_FUNCTIONS: &[&str] = &[
     "hasValue",
     "or",
     "orValue",
+    "unwrapOpt",
     "value",
+    // formats
+    "validate",
+    // versions
+    "major",
+    "minor",
+    "patch",
     // quantities
     "add",
     "asApproximateFloat",
@@ -154,6 +182,10 @@ fn build() -> Result<Env, DeclarationError> {
     library::quantity::register(&mut env)?;
     library::url::register(&mut env)?;
     library::net::register(&mut env)?;
+    library::semver::register(&mut env)?;
+    library::format::register(&mut env)?;
+    library::optionals::register(&mut env)?;
+    library::loops::register(&mut env)?;
     Ok(env)
 }
 

@@ -93,8 +93,13 @@ fn url(text: &CelString<'_>) -> Result<Url, ExecutionError> {
     Url::parse(text.inner()).ok_or_else(|| ExecutionError::function_error("url", "the text is no URL"))
 }
 
+/// True if `url()` takes the text.
+pub(super) fn is_valid(text: &str) -> bool {
+    Url::parse(text).is_some()
+}
+
 fn is_url(text: &CelString<'_>) -> CelBool {
-    CelBool::from(Url::parse(text.inner()).is_some())
+    CelBool::from(is_valid(text.inner()))
 }
 
 fn text(value: &str) -> CelString<'static> {
