@@ -33,7 +33,7 @@ pub(super) struct Document<S> {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct PolicySpec {
     #[serde(default)]
-    pub param_kind: Option<Value>,
+    pub param_kind: Option<ParamKind>,
     #[serde(default)]
     pub match_constraints: Option<MatchResources>,
     #[serde(default)]
@@ -54,10 +54,39 @@ pub(super) struct PolicySpec {
 pub(super) struct BindingSpec {
     pub policy_name: String,
     #[serde(default)]
-    pub param_ref: Option<Value>,
+    pub param_ref: Option<ParamRef>,
     #[serde(default)]
     pub match_resources: Option<MatchResources>,
     pub validation_actions: Vec<ValidationAction>,
+}
+
+/// Of which kind a policy's parameters are.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct ParamKind {
+    pub api_version: String,
+    pub kind: String,
+}
+
+/// Which parameters a binding gives to its policy.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct ParamRef {
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Unset: the namespace of the object that is judged.
+    #[serde(default)]
+    pub namespace: Option<String>,
+    #[serde(default)]
+    pub selector: Option<LabelSelector>,
+    pub parameter_not_found_action: NotFound,
+}
+
+/// What it leads to that no parameter is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub(super) enum NotFound {
+    Allow,
+    Deny,
 }
 
 /// What a violation leads to, weakest first.

@@ -1,5 +1,6 @@
 //! Policies against rendered objects.
 
+use super::params::{Param, collect};
 use super::resources::Facts;
 use super::review::{Effect, Judgement, Request, Subject, Verdict};
 use super::set::{Policy, PolicySet};
@@ -83,30 +84,26 @@ impl PolicySet {
         let mut verdicts: Vec<Vec<Verdict>> = requests.iter().map(|_| Vec::new()).collect();
         let mut jobs = Vec::new();
         let mut owners: Vec<(usize, Effect)> = Vec::new();
-        for (position, request) in requests.iter().enumerate() {
-            let concerned: Vec<(usize, &Arc<Policy>, Effect)> = self
-                .policies
-                .iter()
-                .enumerate()
-                .filter_map(|(index, policy)| Some((index, policy, policy.effect_on(request)?)))
-                .collect();
+        for (request, (position, out)) in requests.iter().zip(verdicts.iter_mut().enumerate()) {
+            let policies = self.policies.iter().enumerate();
+            let concerned: Vec<(usize, &Arc<Policy>, Calls)> =
+                policies.filter_map(|(index, policy)| Some((index, policy, policy.calls(request)?))).collect();
             if concerned.is_empty() {
                 continue;
             }
-            match Subject::of(request).map(Arc::new) {
-                Ok(subject) => {
-                    for (index, policy, effect) in concerned {
-                        jobs.push(Job { policy: Arc::clone(policy), index, subject: Arc::clone(&subject) });
-                        owners.push((position, effect));
-                    }
+            let subject = Subject::of(request).map(Arc::new);
+            for (index, policy, calls) in concerned {
+                for fault in calls.faults {
+                    out.extend(Judgement::failed(fault).verdicts(policy, Effect::Deny));
                 }
-                Err(too_large) => {
-                    let out = verdicts.get_mut(position);
-                    let told = concerned.into_iter().flat_map(|(_, policy, effect)| {
-                        Judgement::failed(too_large.to_string()).verdicts(policy, effect)
-                    });
-                    if let Some(out) = out {
-                        out.extend(told);
+                for (params, effect) in calls.with {
+                    match &subject {
+                        Ok(subject) => {
+                            let (policy, subject) = (Arc::clone(policy), Arc::clone(subject));
+                            jobs.push(Job { policy, index, subject, params });
+                            owners.push((position, effect));
+                        }
+                        Err(error) => out.extend(Judgement::failed(error.to_string()).verdicts(policy, effect)),
                     }
                 }
             }
@@ -122,18 +119,47 @@ impl PolicySet {
     }
 }
 
+/// With what a policy judges one request.
+#[derive(Debug, Default)]
+struct Calls {
+    /// Each parameter once, with the strongest action among the bindings that give it.
+    with: Vec<(Option<Arc<Param>>, Effect)>,
+    /// Why a binding could not be asked. It refuses, whatever its action is, unless the policy ignores failures.
+    faults: Vec<String>,
+}
+
 impl Policy {
-    /// The strongest action among the bindings that concern a request; `None` if the policy does not judge it.
-    fn effect_on(&self, request: &Request<'_>) -> Option<Effect> {
+    /// What the bindings that concern a request ask for; `None` if the policy does not judge it.
+    fn calls(&self, request: &Request<'_>) -> Option<Calls> {
         if !self.constraints.concerns(request, true) {
             return None;
         }
-        self.bindings
-            .iter()
-            .filter(|binding| binding.resources.as_ref().is_none_or(|resources| resources.concerns(request, false)))
-            .map(|binding| binding.action)
-            .max()
-            .map(Effect::from)
+        let mut calls = Calls::default();
+        for binding in &self.bindings {
+            if !binding.resources.as_ref().is_none_or(|resources| resources.concerns(request, false)) {
+                continue;
+            }
+            let effect = Effect::from(binding.action);
+            match collect(self.param_kind.as_ref(), &self.params, binding.param_ref.as_ref(), request) {
+                Ok(params) => params.into_iter().for_each(|param| calls.add(param, effect)),
+                Err(fault) => calls.faults.push(format!("failed to configure binding: {fault}")),
+            }
+        }
+        Some(calls).filter(|calls| !calls.with.is_empty() || !calls.faults.is_empty())
+    }
+}
+
+impl Calls {
+    fn add(&mut self, params: Option<Arc<Param>>, effect: Effect) {
+        let same = |known: &Option<Arc<Param>>| match (known, &params) {
+            (Some(known), Some(params)) => Arc::ptr_eq(known, params),
+            (None, None) => true,
+            _ => false,
+        };
+        match self.with.iter_mut().find(|(known, _)| same(known)) {
+            Some((_, known)) => *known = effect.max(*known),
+            None => self.with.push((params, effect)),
+        }
     }
 }
 
@@ -202,7 +228,7 @@ mod tests {
     fn environment_of_expressions() {
         for expression in [
             "request.operation == 'CREATE' && request.name == 'c' && request.namespace == 'shop' && request.kind.kind == 'ConfigMap'",
-            "request.resource.resource == 'configmaps' && oldObject == null && params == null && request.dryRun == false",
+            "request.resource.resource == 'configmaps' && oldObject == null && request.dryRun == false",
             "namespaceObject.metadata.labels['kubernetes.io/metadata.name'] == 'shop' && namespaceObject.metadata.name == 'shop'",
             "variables.two == 2 && variables.one == 1 && [1].all(variables, variables == 1)",
             "true || variables.broken == 1",
@@ -279,8 +305,12 @@ mod tests {
         let request = Request { operation: "CREATE", object: Some(&object), ..Request::default() };
         let subject = Arc::new(Subject::of(&request).unwrap());
         let quick = set(&json!({"validations": [{"expression": "true"}]}), "Deny");
-        let job =
-            |set: &PolicySet, index| Job { policy: Arc::clone(&set.policies[0]), index, subject: Arc::clone(&subject) };
+        let job = |set: &PolicySet, index| Job {
+            policy: Arc::clone(&set.policies[0]),
+            index,
+            subject: Arc::clone(&subject),
+            params: None,
+        };
         let jobs = vec![job(&quick, 0), job(&slow, 1), job(&quick, 0), job(&slow, 1), job(&quick, 0)];
         let judged = judge_all(jobs, std::time::Duration::from_millis(200));
         let failed: Vec<bool> = judged.iter().map(|judgement| !judgement.errors.is_empty()).collect();

@@ -43,7 +43,19 @@ const OPERATORS: &[&str] = &[
 ];
 
 /// What every expression of a policy sees.
-const ROOTS: &[&str] = &["object", "oldObject", "request", "params", "namespaceObject"];
+const ROOTS: &[&str] = &["object", "oldObject", "request", "namespaceObject"];
+
+/// What expressions see of a policy that has parameters.
+const PARAMS: &str = "params";
+
+/// The names that an expression may use besides those that all may.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Names<'a> {
+    /// The policy's variables; none where it is `None`: match conditions have none.
+    pub variables: Option<&'a [String]>,
+    /// Whether there is `params`.
+    pub params: bool,
+}
 
 /// The prefix under which a policy's variables are bound, as qualified names.
 pub(super) const VARIABLES: &str = "variables";
@@ -59,13 +71,13 @@ pub(super) struct Expression {
 }
 
 impl Expression {
-    /// Compiles `source`, which may read `variables` (none where it is `None`: match conditions have none).
-    pub(super) fn compile(source: &str, variables: Option<&[String]>) -> Result<Self, String> {
+    /// Compiles `source`, which may use `names`.
+    pub(super) fn compile(source: &str, names: Names<'_>) -> Result<Self, String> {
         if source.len() > MAX_LENGTH {
             return Err(format!("the expression has {} bytes, the limit is {MAX_LENGTH}", source.len()));
         }
         // A chain such as `1 + 1 + …` is parsed, and its tree dropped, as deep as it is long: on a stack that holds it.
-        let compiling = || Self::compile_here(source, variables);
+        let compiling = || Self::compile_here(source, names);
         std::thread::scope(|scope| {
             let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, compiling);
             let thread = thread.map_err(|error| format!("no thread could be started to compile it: {error}"))?;
@@ -73,10 +85,10 @@ impl Expression {
         })
     }
 
-    fn compile_here(source: &str, variables: Option<&[String]>) -> Result<Self, String> {
+    fn compile_here(source: &str, names: Names<'_>) -> Result<Self, String> {
         let env = environment().ok_or("the expression environment could not be built")?;
         let ast = env.parser().parse(source).map_err(|errors| errors.to_string().trim().replace('\n', " "))?;
-        let mut check = Check { variables, scopes: Vec::new(), reads: Vec::new(), depth: 0 };
+        let mut check = Check { names, scopes: Vec::new(), reads: Vec::new(), depth: 0 };
         check.expr(&ast)?;
         let reads = check.reads;
         Ok(Self { source: source.trim().to_owned(), ast, reads })
@@ -90,7 +102,7 @@ impl Expression {
 
 /// A walk over the syntax tree with the names in scope.
 struct Check<'a> {
-    variables: Option<&'a [String]>,
+    names: Names<'a>,
     scopes: Vec<&'a str>,
     reads: Vec<String>,
     depth: usize,
@@ -157,15 +169,19 @@ impl<'a> Check<'a> {
             return Ok(());
         }
         Err(match name {
+            PARAMS if self.names.params => return Ok(()),
+            PARAMS => "params is not defined: the policy has no spec.paramKind".into(),
             "authorizer" => "authorizer is not supported: there is no API server to ask before a plan is made".into(),
-            VARIABLES if self.variables.is_none() => "variables cannot be used in a match condition".into(),
+            VARIABLES if self.names.variables.is_none() => "variables cannot be used in a match condition".into(),
             VARIABLES => "variables can only be used as variables.NAME".into(),
             _ => format!("{name} is not defined; there are {} and variables.NAME", ROOTS.join(", ")),
         })
     }
 
     fn variable(&mut self, name: &str) -> Result<(), String> {
-        let Some(known) = self.variables else { return Err("variables cannot be used in a match condition".into()) };
+        let Some(known) = self.names.variables else {
+            return Err("variables cannot be used in a match condition".into());
+        };
         if !known.iter().any(|variable| variable == name) {
             return Err(format!("variables.{name} is not defined before it is used"));
         }
@@ -216,7 +232,7 @@ mod tests {
     use serde_json::json;
 
     fn holds(source: &str) -> Result<bool, String> {
-        let expression = Expression::compile(source, Some(&[]))?;
+        let expression = Expression::compile(source, Names { variables: Some(&[]), params: false })?;
         let object = json!({"metadata": {"name": "web", "annotations": {"a.b/c": "yes", "n": "3"}}, "none": null,
             "spec": {"replicas": 3, "ratio": 3.0, "list": [1, 2, 3], "words": ["b", "a"], "empty": []}});
         let mut context = Context::with_env(environment().unwrap());
@@ -277,6 +293,15 @@ mod tests {
             "duration('1h').getMinutes() == 60 && timestamp('2024-01-01T00:00:00Z').getFullYear() == 2024",
             "type(object.spec.replicas) == int && type('a') == string && int('3') == 3 && string(3) == '3' && double(3) == 3.0",
             "[3, 1, 2].sort() == [1, 2, 3] && [[1], [2]].flatten() == [1, 2] && [1, 1].distinct() == [1] && lists.range(2) == [0, 1]",
+            "semver('1.2.3-rc.1').isLessThan(semver('1.2.3')) && semver('v1.2', true).patch() == 0 && !isSemver('1.02.0')",
+            "semver('1.0.0-2').compareTo(semver('1.0.0-10')) == -1 && semver('1.0.0+a') == semver('1.0.0+b') && !isSemver('1.0.0-')",
+            "!format.dns1123Label().validate('web').hasValue() && format.named('uuid').hasValue() && !format.named('x').hasValue()",
+            "format.named('dns1123Label').value().validate('a.b').value() == ['must not contain dots']",
+            "[1, 2].first().value() == 1 && [1, 2].last().value() == 2 && [optional.of(1), optional.none()].unwrapOpt() == [1]",
+            "{'a': 1}.all(k, v, k == 'a' && v == 1) && ![5].exists(i, v, i == 1) && [7, 8].existsOne(i, v, v == 7 + 2 * i)",
+            "[1, 2, 3].transformList(i, v, i * v) == [0, 2, 6] && [1, 2].transformList(i, v, i > 0, v) == [2]",
+            "{'a': 1, 'b': 2}.transformMap(k, v, k != 'a', v * 2) == {'b': 4} && {'a': 'b'}.transformMapEntry(k, v, {v: k}) == {'b': 'a'}",
+            "[0, 1].exists(i, v, 1 / v == 1) && object.spec.list.all(i, v, [v].all(k, w, w == i + 1))",
             "'abc'.reverse() == 'cba' && strings.quote('a') == '\"a\"'",
             "dyn(1) == 1 && uint(1) == 1 && bytes('a') == b'a' && bool('true')",
         ] {
@@ -292,6 +317,10 @@ mod tests {
             "1 / 0 == 1",
             "sign(quantity('x')) == 0",
             "'a' < 1",
+            "{'a': 'x', 'b': 'x'}.transformMapEntry(k, v, {v: k}).size() == 1",
+            "'a'.all(i, v, true)",
+            "semver('1.0') == semver('1.0')",
+            "format.named('nope').value().validate('x') == optional.none()",
         ] {
             assert!(holds(source).is_err(), "{source}");
         }
@@ -304,6 +333,9 @@ mod tests {
             ("object.spec.image.semver() == 1", "no function semver()"),
             ("sets.union([1], [2]) == []", "sets is not defined"),
             ("nope(1)", "no function nope()"),
+            ("[1].all(i, i, true)", "duplicate variable name"),
+            ("params == null", "params is not defined"),
+            ("format.nope().validate('')", "format is not defined"),
             ("variables.x == 1", "variables.x is not defined"),
             ("variables == 1", "variables.NAME"),
             ("authorizer.group('').resource('pods').check('create').allowed()", "authorizer is not supported"),
@@ -313,10 +345,10 @@ mod tests {
             ("object.spec. == 1", ""),
             ("Foo{a: 1} == 1", "cannot be constructed"),
         ] {
-            let error = Expression::compile(source, Some(&[])).expect_err(source);
+            let error = Expression::compile(source, Names { variables: Some(&[]), params: false }).expect_err(source);
             assert!(error.contains(part), "{source}: {error}");
         }
-        assert!(Expression::compile(&"1+".repeat(9000), None).is_err());
+        assert!(Expression::compile(&"1+".repeat(9000), Names::default()).is_err());
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! values reach no message.
 
 mod admit;
+mod compiler;
 mod document;
 mod environment;
 mod error;
@@ -19,6 +20,7 @@ mod expression;
 mod library;
 mod matching;
 mod message;
+mod params;
 mod resources;
 mod review;
 pub mod schema;

@@ -8,6 +8,7 @@ use super::document::{FailurePolicy, ValidationAction};
 use super::environment::environment;
 use super::expression::{Expression, VARIABLES};
 use super::message;
+use super::params::Param;
 use super::set::{Policy, ValidationRule};
 use super::value::{TooLarge, to_cel};
 use cel::common::types::{CelBool, CelNull, CelString};
@@ -98,6 +99,8 @@ pub(super) struct Judgement {
     pub errors: Vec<String>,
     /// Audit annotations.
     pub notes: Vec<String>,
+    /// Audit annotations that could not be made.
+    pub note_errors: Vec<String>,
 }
 
 impl Judgement {
@@ -116,7 +119,10 @@ impl Judgement {
             verdict(on_error, format!("the policy could not be evaluated: {message}{ending}"))
         });
         let notes = self.notes.into_iter().map(|message| verdict(Effect::Audit, message));
-        violations.chain(errors).chain(notes).collect()
+        // What cannot be recorded refuses, whatever the binding's action is (dispatcher.go).
+        let failing = if policy.failure_policy == FailurePolicy::Ignore { Effect::Audit } else { Effect::Deny };
+        let note_errors = self.note_errors.into_iter().map(|message| verdict(failing, message));
+        violations.chain(errors).chain(notes).chain(note_errors).collect()
     }
 }
 
@@ -159,14 +165,20 @@ struct Inputs {
 
 static NULL: CelNull = CelNull;
 
-impl VariableResolver for Inputs {
+/// The same with a binding's parameter.
+struct Roots<'v> {
+    inputs: &'v Inputs,
+    params: Option<&'v Param>,
+}
+
+impl VariableResolver for Roots<'_> {
     fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
         Some(CowVal::Borrowed(match variable {
-            "object" => self.object.as_ref(),
-            "oldObject" => self.old_object.as_ref(),
-            "request" => self.request.as_ref(),
-            "namespaceObject" => self.namespace_object.as_ref(),
-            "params" => &NULL,
+            "object" => self.inputs.object.as_ref(),
+            "oldObject" => self.inputs.old_object.as_ref(),
+            "request" => self.inputs.request.as_ref(),
+            "namespaceObject" => self.inputs.namespace_object.as_ref(),
+            "params" => self.params.map_or(&NULL, |param| param.value.as_ref()),
             _ => return None,
         }))
     }
@@ -218,7 +230,7 @@ struct Scope<'v> {
 }
 
 impl<'v> Scope<'v> {
-    fn bare(inputs: &'v Inputs) -> Option<Self> {
+    fn bare(inputs: &'v Roots<'v>) -> Option<Self> {
         let mut context = Context::with_env(environment()?);
         context.set_variable_resolver(inputs);
         Some(Self { context, failed: BTreeMap::new() })
@@ -226,7 +238,7 @@ impl<'v> Scope<'v> {
 
     /// Variables are evaluated in order, each of them once. One that fails is an error only where it is read: CEL has no
     /// side effects, so that this is what lazy evaluation would give.
-    fn with_variables(inputs: &'v Inputs, policy: &Policy) -> Option<Self> {
+    fn with_variables(inputs: &'v Roots<'v>, policy: &Policy) -> Option<Self> {
         let mut scope = Self::bare(inputs)?;
         for (name, expression) in &policy.variables {
             #[expect(clippy::redundant_closure_for_method_calls, reason = "the path is not general over lifetimes")]
@@ -264,6 +276,21 @@ impl<'v> Scope<'v> {
         outcome.map_err(|got| ExecutionError::function_error("policy", format!("the result is a {got}, not a bool")))
     }
 
+    /// An audit annotation: a text, or null for none.
+    fn note(&self, expression: &Expression) -> Result<Option<String>, ExecutionError> {
+        let outcome = self.evaluate(expression, |value| {
+            if value.downcast_ref::<CelNull>().is_some() {
+                return Ok(None);
+            }
+            let text = value.downcast_ref::<CelString>().map(|text| Some(text.inner().trim().to_owned()));
+            text.ok_or_else(|| value.get_type().name().to_owned())
+        })?;
+        let text = outcome.map_err(|got| {
+            ExecutionError::function_error("policy", format!("the result is a {got}, neither a string nor null"))
+        })?;
+        Ok(text.filter(|text| !text.is_empty()))
+    }
+
     fn text(&self, expression: &Expression) -> Option<String> {
         self.evaluate(expression, |value| value.downcast_ref::<CelString>().map(|s| s.inner().to_owned()))
             .ok()
@@ -273,8 +300,10 @@ impl<'v> Scope<'v> {
 
 impl Policy {
     /// Evaluates the policy. It never blocks, but takes as long as its expressions do: see `worker`.
-    pub(super) fn judge(&self, subject: &Subject) -> Judgement {
-        let Some(bare) = Scope::bare(&subject.inputs) else {
+    pub(super) fn judge(&self, subject: &Subject, params: Option<&Param>) -> Judgement {
+        let roots = Roots { inputs: &subject.inputs, params };
+        let shown = subject.shown.as_ref().map(|inputs| Roots { inputs, params });
+        let Some(bare) = Scope::bare(&roots) else {
             return Judgement::failed("the expression environment could not be built");
         };
         let mut unclear = Vec::new();
@@ -289,9 +318,9 @@ impl Policy {
         if !unclear.is_empty() {
             return Judgement { errors: unclear, ..Judgement::default() };
         }
-        let Some(scope) = Scope::with_variables(&subject.inputs, self) else { return Judgement::default() };
+        let Some(scope) = Scope::with_variables(&roots, self) else { return Judgement::default() };
         // Messages about a Secret are made from a copy without its values.
-        let shown = subject.shown.as_ref().and_then(|inputs| Scope::with_variables(inputs, self));
+        let shown = shown.as_ref().and_then(|inputs| Scope::with_variables(inputs, self));
         let speaker = shown.as_ref().unwrap_or(&scope);
         let mut judgement = Judgement::default();
         for rule in &self.validations {
@@ -304,12 +333,14 @@ impl Policy {
         // One broken variable fails every validation that reads it: told once.
         judgement.errors.dedup();
         for (key, expression) in &self.audit_annotations {
-            judgement.notes.extend(
-                speaker
-                    .text(expression)
-                    .filter(|text| !text.is_empty())
-                    .map(|text| format!("{key}: {}", message::one_line(&text))),
-            );
+            match speaker.note(expression) {
+                Ok(None) => {}
+                Ok(Some(text)) => judgement.notes.push(format!("{key}: {}", message::one_line(&text))),
+                Err(error) => {
+                    let why = subject.explain(&error);
+                    judgement.note_errors.push(format!("the audit annotation {key} could not be made: {why}"));
+                }
+            }
         }
         judgement
     }

@@ -5,6 +5,7 @@
 //! policy is not evaluated again in this run, and the answer is an error, which `failurePolicy` turns into a refusal
 //! unless it says otherwise. A panic in the interpreter ends the same way.
 
+use super::params::Param;
 use super::review::{Judgement, Subject};
 use super::set::Policy;
 use std::collections::BTreeSet;
@@ -26,6 +27,8 @@ pub(super) struct Job {
     /// Position of the policy in its set: names may repeat.
     pub index: usize,
     pub subject: Arc<Subject>,
+    /// `params`; null where it is `None`.
+    pub params: Option<Arc<Param>>,
 }
 
 /// Evaluates every job; one judgement each, in the same order.
@@ -81,7 +84,7 @@ fn work(jobs: &[Job], from: usize, skip: &BTreeSet<usize>, stop: &AtomicBool, se
         if skip.contains(&job.index) || stop.load(Ordering::Relaxed) {
             return;
         }
-        if sender.send(job.policy.judge(&job.subject)).is_err() {
+        if sender.send(job.policy.judge(&job.subject, job.params.as_deref())).is_err() {
             return;
         }
     }

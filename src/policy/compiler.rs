@@ -1,0 +1,154 @@
+//! A policy's expressions, compiled.
+//!
+//! In: `spec` of a policy. Out: a [`Policy`] without bindings, or what is wrong with it, all of it in one run.
+
+use super::document::{NamedExpression, ParamKind, PolicySpec};
+use super::error::PolicyError;
+use super::expression::{Expression, Names};
+use super::set::{Policy, ValidationRule};
+use crate::object::Source;
+
+/// Expressions in one policy. Far above anything in use; a bound on what one file can cost.
+const MAX_EXPRESSIONS: usize = 500;
+
+/// Reasons that a validation may give to HTTP clients (`metav1.StatusReason`).
+const REASONS: [&str; 4] = ["Unauthorized", "Forbidden", "Invalid", "RequestEntityTooLarge"];
+
+/// Compiles the expressions of one policy and collects what is wrong with them.
+pub(super) struct Compiler<'a> {
+    at: &'a Source,
+    policy: &'a str,
+    /// Expressions may read `params`.
+    params: bool,
+    /// What is wrong with expressions, so that one run tells all of it.
+    pub errors: Vec<PolicyError>,
+    count: usize,
+}
+
+impl<'a> Compiler<'a> {
+    /// For the policy of this name.
+    pub(super) fn new(at: &'a Source, policy: &'a str, params: bool) -> Self {
+        Self { at, policy, params, errors: Vec::new(), count: 0 }
+    }
+
+    /// Compiles it; bindings and parameters come later.
+    pub(super) fn policy(&mut self, spec: PolicySpec) -> Result<Policy, PolicyError> {
+        let malformed =
+            |message: String| PolicyError::Malformed { at: self.at.clone(), name: self.policy.into(), message };
+        if spec.param_kind.as_ref().is_some_and(ParamKind::is_secret) {
+            let what = "a Secret as paramKind, whose values could reach a message,".into();
+            return Err(PolicyError::Unsupported { at: self.at.clone(), policy: self.policy.into(), what });
+        }
+        let constraints = spec.match_constraints.unwrap_or_default();
+        if constraints.resource_rules.is_empty() {
+            return Err(malformed("spec.matchConstraints.resourceRules is empty: it would judge nothing".into()));
+        }
+        if let Some(message) = constraints.fault() {
+            return Err(malformed(format!("spec.matchConstraints: {message}")));
+        }
+        if spec.validations.is_empty() && spec.audit_annotations.is_empty() {
+            return Err(malformed("there are neither validations nor auditAnnotations".into()));
+        }
+        let match_conditions = self.named("matchConditions", &spec.match_conditions, None)?;
+        let variables = self.variables(&spec.variables)?;
+        let names: Vec<String> = spec.variables.iter().map(|variable| variable.name.clone()).collect();
+        let names = Some(names.as_slice());
+        let mut validations = Vec::new();
+        for (index, rule) in spec.validations.into_iter().enumerate() {
+            let field = format!("validations[{index}]");
+            if let Some(reason) = rule.reason.as_deref().filter(|reason| !REASONS.contains(reason)) {
+                let message = format!("spec.{field}.reason: {reason:?} is not one of {}", REASONS.join(", "));
+                return Err(PolicyError::Malformed { at: self.at.clone(), name: self.policy.into(), message });
+            }
+            let expression = self.expression(&format!("{field}.expression"), &rule.expression, names)?;
+            let message_expression = match &rule.message_expression {
+                Some(text) => self.expression(&format!("{field}.messageExpression"), text, names)?,
+                None => None,
+            };
+            validations.extend(expression.map(|expression| ValidationRule {
+                expression,
+                message: rule.message.filter(|text| !text.trim().is_empty()),
+                message_expression,
+            }));
+        }
+        let annotations: Vec<NamedExpression> = spec
+            .audit_annotations
+            .into_iter()
+            .map(|annotation| NamedExpression { name: annotation.key, expression: annotation.value_expression })
+            .collect();
+        Ok(Policy {
+            name: self.policy.to_owned(),
+            constraints,
+            match_conditions,
+            variables,
+            validations,
+            audit_annotations: self.named("auditAnnotations", &annotations, names)?,
+            failure_policy: spec.failure_policy,
+            param_kind: spec.param_kind,
+            params: Vec::new(),
+            bindings: Vec::new(),
+        })
+    }
+
+    /// Each variable may read those before it.
+    fn variables(&mut self, variables: &[NamedExpression]) -> Result<Vec<(String, Expression)>, PolicyError> {
+        let mut names: Vec<String> = Vec::new();
+        let mut compiled = Vec::new();
+        for variable in variables {
+            let field = format!("variables[{}]", variable.name);
+            if !is_identifier(&variable.name) || names.contains(&variable.name) {
+                let message = format!("spec.{field}: the name must be a CEL identifier and occur once");
+                return Err(PolicyError::Malformed { at: self.at.clone(), name: self.policy.into(), message });
+            }
+            let expression = self.expression(&field, &variable.expression, Some(&names))?;
+            compiled.extend(expression.map(|expression| (variable.name.clone(), expression)));
+            names.push(variable.name.clone());
+        }
+        Ok(compiled)
+    }
+
+    fn named(
+        &mut self,
+        list: &str,
+        expressions: &[NamedExpression],
+        variables: Option<&[String]>,
+    ) -> Result<Vec<(String, Expression)>, PolicyError> {
+        let mut compiled = Vec::new();
+        for named in expressions {
+            let expression = self.expression(&format!("{list}[{}]", named.name), &named.expression, variables)?;
+            compiled.extend(expression.map(|expression| (named.name.clone(), expression)));
+        }
+        Ok(compiled)
+    }
+
+    /// The expression, or `None` and the error kept, so that one run tells all that is wrong.
+    fn expression(
+        &mut self,
+        field: &str,
+        source: &str,
+        variables: Option<&[String]>,
+    ) -> Result<Option<Expression>, PolicyError> {
+        self.count += 1;
+        if self.count > MAX_EXPRESSIONS {
+            let message = format!("it has more than {MAX_EXPRESSIONS} expressions");
+            return Err(PolicyError::Malformed { at: self.at.clone(), name: self.policy.into(), message });
+        }
+        match Expression::compile(source, Names { variables, params: self.params }) {
+            Ok(expression) => Ok(Some(expression)),
+            Err(message) => {
+                self.errors.push(PolicyError::Expression {
+                    at: self.at.clone(),
+                    policy: self.policy.to_owned(),
+                    field: format!("spec.{field}"),
+                    message,
+                });
+                Ok(None)
+            }
+        }
+    }
+}
+
+fn is_identifier(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
