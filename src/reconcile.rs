@@ -13,6 +13,7 @@
 
 mod bookkeeping;
 mod look;
+mod said;
 
 use self::bookkeeping::{
     LockKeeper, announce, conclude, note_afterwards, note_finished, remember_unchanged, save_stubbornly,
@@ -240,7 +241,8 @@ struct Seen {
 }
 
 async fn look_at(engine: &Engine, wanted: &Wanted<'_>, key: &[u8], seen: Seen, ready: Ready) -> Looked {
-    let Ready { objects: desired, hooks, findings, mut warnings } = ready;
+    let Ready { objects: desired, hooks, mut findings, mut warnings } = ready;
+    let mut heard = Vec::new();
     for member in seen.stored.parent.members.iter().filter(|member| member.done) {
         engine.eyes.members.recall_finished(&member.object.key(), member.uid.as_deref().unwrap_or_default());
     }
@@ -285,17 +287,19 @@ async fn look_at(engine: &Engine, wanted: &Wanted<'_>, key: &[u8], seen: Seen, r
         }
         let asked = join_all(questions.iter().map(|question| ask(engine, &kinds, question))).await;
         for (question, (answer, said)) in questions.iter().zip(asked) {
-            warnings.extend(said.into_iter().map(|text| {
-                let warning = Problem::new("ServerWarning", text).about(question.object.clone());
-                match desired.iter().find(|d| d.key() == question.key) {
-                    Some(desired) => warning.at(&desired.source.file, desired.source.line),
-                    None => warning,
+            let hooks = hooks.iter().map(|hook| &hook.desired);
+            let source = desired.iter().chain(hooks).find(|d| d.key() == question.key).map(|desired| &desired.source);
+            for text in said {
+                match source {
+                    Some(at) => heard.push(said::finding(&text, &question.object, at)),
+                    None => warnings.push(Problem::new("ServerWarning", text).about(question.object.clone())),
                 }
-            }));
+            }
             answers.insert((question.key.clone(), question.asked), answer);
         }
     }
     let mut planned = plan::plan(&plan::PlanInput { dry_runs: &answers, ..input });
+    said::add(&mut findings, heard);
     planned.plan.policy = findings;
     name_owners(engine, &mut planned).await;
     Looked { planned, snapshot, stored, warnings, hooks }

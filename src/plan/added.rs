@@ -176,11 +176,20 @@ fn bare(object: ObjectRef, action: Action, why: String) -> Change {
 fn new_findings(base: Option<&Planned>, merged: Option<&Planned>) -> Vec<PolicyFinding> {
     let of = |planned: Option<&Planned>| planned.map(|p| p.plan.policy.clone()).unwrap_or_default();
     let known = of(base);
+    // Of an object that is not the app's yet the server's words may quote what is in it.
+    let ours: BTreeSet<ObjectKey> = merged
+        .into_iter()
+        .flat_map(|planned| &planned.plan.changes)
+        .filter(|change| !change.actions.contains(&Action::Adopt))
+        .map(|change| change.object.key())
+        .collect();
+    let shown = |finding: &PolicyFinding| !finding.server || ours.contains(&finding.object.key());
     // The line may move; the finding is the same.
     let same = |a: &PolicyFinding, b: &PolicyFinding| {
         (&a.policy, &a.action, &a.message, a.object.key()) == (&b.policy, &b.action, &b.message, b.object.key())
     };
-    of(merged).into_iter().filter(|finding| !known.iter().any(|old| same(old, finding))).collect()
+    let new = |finding: &PolicyFinding| shown(finding) && !known.iter().any(|old| same(old, finding));
+    of(merged).into_iter().filter(new).collect()
 }
 
 fn new_problems(base: Option<&Planned>, merged: Option<&Planned>) -> Vec<Problem> {

@@ -85,10 +85,10 @@ pub struct Forecast {
     pub notes: Vec<String>,
 }
 
-/// A policy finding.
+/// A policy finding, or a warning of the API server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyFinding {
-    /// Name of the policy.
+    /// Name of the policy; `api-server` for a warning that is no policy's.
     pub policy: String,
     /// `deny`, `warn` or `audit`.
     pub action: String,
@@ -100,6 +100,9 @@ pub struct PolicyFinding {
     pub file: String,
     /// Line in it.
     pub line: u32,
+    /// True where the API server said it when it was asked by a dry-run; absent for driftless's own policies.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub server: bool,
 }
 
 /// One app's plan.

@@ -49,7 +49,7 @@ impl<'a> Compiler<'a> {
         if spec.validations.is_empty() && spec.audit_annotations.is_empty() {
             return Err(malformed("there are neither validations nor auditAnnotations".into()));
         }
-        let match_conditions = self.named("matchConditions", &spec.match_conditions, None)?;
+        let match_conditions = self.named("matchConditions", &spec.match_conditions, None, "bool")?;
         let variables = self.variables(&spec.variables)?;
         let names: Vec<String> = spec.variables.iter().map(|variable| variable.name.clone()).collect();
         let names = Some(names.as_slice());
@@ -60,9 +60,9 @@ impl<'a> Compiler<'a> {
                 let message = format!("spec.{field}.reason: {reason:?} is not one of {}", REASONS.join(", "));
                 return Err(PolicyError::Malformed { at: self.at.clone(), name: self.policy.into(), message });
             }
-            let expression = self.expression(&format!("{field}.expression"), &rule.expression, names)?;
+            let expression = self.typed(&format!("{field}.expression"), &rule.expression, names, "bool")?;
             let message_expression = match &rule.message_expression {
-                Some(text) => self.expression(&format!("{field}.messageExpression"), text, names)?,
+                Some(text) => self.typed(&format!("{field}.messageExpression"), text, names, "string")?,
                 None => None,
             };
             validations.extend(expression.map(|expression| ValidationRule {
@@ -82,7 +82,7 @@ impl<'a> Compiler<'a> {
             match_conditions,
             variables,
             validations,
-            audit_annotations: self.named("auditAnnotations", &annotations, names)?,
+            audit_annotations: self.named("auditAnnotations", &annotations, names, "string")?,
             failure_policy: spec.failure_policy,
             param_kind: spec.param_kind,
             params: Vec::new(),
@@ -112,13 +112,32 @@ impl<'a> Compiler<'a> {
         list: &str,
         expressions: &[NamedExpression],
         variables: Option<&[String]>,
+        wanted: &str,
     ) -> Result<Vec<(String, Expression)>, PolicyError> {
         let mut compiled = Vec::new();
         for named in expressions {
-            let expression = self.expression(&format!("{list}[{}]", named.name), &named.expression, variables)?;
+            let expression = self.typed(&format!("{list}[{}]", named.name), &named.expression, variables, wanted)?;
             compiled.extend(expression.map(|expression| (named.name.clone(), expression)));
         }
         Ok(compiled)
+    }
+
+    /// An expression whose value has to be of a type, as the API server asks before it takes the policy.
+    fn typed(
+        &mut self,
+        field: &str,
+        source: &str,
+        variables: Option<&[String]>,
+        wanted: &str,
+    ) -> Result<Option<Expression>, PolicyError> {
+        let expression = self.expression(field, source, variables)?;
+        if expression.as_ref().is_some_and(Expression::is_dynamic) {
+            let message =
+                format!("it must evaluate to {wanted}, and could be anything; write {wanted}({})", source.trim());
+            self.error(field, message);
+            return Ok(None);
+        }
+        Ok(expression)
     }
 
     /// The expression, or `None` and the error kept, so that one run tells all that is wrong.
@@ -136,15 +155,17 @@ impl<'a> Compiler<'a> {
         match Expression::compile(source, Names { variables, params: self.params }) {
             Ok(expression) => Ok(Some(expression)),
             Err(message) => {
-                self.errors.push(PolicyError::Expression {
-                    at: self.at.clone(),
-                    policy: self.policy.to_owned(),
-                    field: format!("spec.{field}"),
-                    message,
-                });
+                self.error(field, message);
                 Ok(None)
             }
         }
+    }
+}
+
+impl Compiler<'_> {
+    fn error(&mut self, field: &str, message: String) {
+        let (at, policy) = (self.at.clone(), self.policy.to_owned());
+        self.errors.push(PolicyError::Expression { at, policy, field: format!("spec.{field}"), message });
     }
 }
 

@@ -12,6 +12,8 @@ use std::sync::{Arc, LazyLock};
 pub(super) const GLOBAL_FUNCTIONS: &[&str] = &[
     library::loops::ENTRIES,
     library::loops::INSERT,
+    library::text::FORMAT,
+    library::text::REVERSE,
     "bool",
     "bytes",
     "cidr",
@@ -69,14 +71,12 @@ pub(super) const MEMBER_FUNCTIONS: &[&str] = &[
     "endsWith",
     "find",
     "findAll",
-    "format",
     "indexOf",
     "join",
     "lastIndexOf",
     "lowerAscii",
     "matches",
     "replace",
-    "reverse",
     "size",
     "split",
     "startsWith",
@@ -186,6 +186,7 @@ fn build() -> Result<Env, DeclarationError> {
     library::format::register(&mut env)?;
     library::optionals::register(&mut env)?;
     library::loops::register(&mut env)?;
+    library::text::register(&mut env)?;
     Ok(env)
 }
 

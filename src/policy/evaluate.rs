@@ -28,6 +28,7 @@ pub fn evaluate(policies: &PolicySet, objects: &[Desired], facts: &Facts) -> Vec
             object: object.object_ref(),
             file: object.source.file.clone(),
             line: object.source.line,
+            server: false,
         }));
     }
     findings
@@ -212,11 +213,11 @@ mod tests {
             (json!({"expression": "false", "message": "no"}), "no"),
             (json!({"expression": "object.data.k == 'x'"}), "failed expression: object.data.k == 'x'"),
             (json!({"expression": "false", "message": "no", "messageExpression": "'k is ' + object.data.k"}), "k is v"),
-            (json!({"expression": "false", "message": "no", "messageExpression": "object.data.missing"}), "no"),
+            (json!({"expression": "false", "message": "no", "messageExpression": "string(object.data.missing)"}), "no"),
             (json!({"expression": "false", "message": "no", "messageExpression": "'a\\nb'"}), "no"),
             (json!({"expression": "object.missing == 1"}), "the policy could not be evaluated: no such key: missing"),
             (
-                json!({"expression": "object.data.k"}),
+                json!({"expression": "object.?data.?k.orValue('')"}),
                 "the policy could not be evaluated: the result is a string, not a bool",
             ),
         ] {
@@ -261,7 +262,7 @@ mod tests {
                 "the policy could not be evaluated: match condition m: no such key: nope; failurePolicy is Ignore"
             )
         );
-        let notes = json!({"auditAnnotations": [{"key": "who", "valueExpression": "object.metadata.name"}, {"key": "no", "valueExpression": "''"}]});
+        let notes = json!({"auditAnnotations": [{"key": "who", "valueExpression": "string(object.metadata.name)"}, {"key": "no", "valueExpression": "''"}]});
         assert_eq!(told(&notes, &object), one("audit", "who: c"));
     }
 
@@ -287,7 +288,7 @@ mod tests {
             {"expression": "object.stringData.t < 5"},
             {"expression": "object.stringData[object.stringData.t] == ''"}],
             "variables": [{"name": "v", "expression": "object.data.k"}],
-            "auditAnnotations": [{"key": "a", "valueExpression": "object.stringData.t"}]});
+            "auditAnnotations": [{"key": "a", "valueExpression": "string(object.stringData.t)"}]});
         let found = told(&spec, &secret);
         assert_eq!(found.len(), 5, "{found:?}");
         let text = format!("{found:?}");

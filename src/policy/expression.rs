@@ -48,6 +48,9 @@ const ROOTS: &[&str] = &["object", "oldObject", "request", "namespaceObject"];
 /// What expressions see of a policy that has parameters.
 const PARAMS: &str = "params";
 
+/// What an API server leaves empty in a match condition (cel/matcher in k8s.io/apiserver).
+const NAMESPACE: &str = "namespaceObject";
+
 /// The names that an expression may use besides those that all may.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Names<'a> {
@@ -92,6 +95,12 @@ impl Expression {
         check.expr(&ast)?;
         let reads = check.reads;
         Ok(Self { source: source.trim().to_owned(), ast, reads })
+    }
+
+    /// True if nobody can know of which type its value is: a field of an object, as it stands. A type checker as the API
+    /// server's refuses it where a certain type is needed. Not all such expressions are found here, only the usual ones.
+    pub(super) fn is_dynamic(&self) -> bool {
+        is_dynamic(&self.ast.expr)
     }
 
     /// Evaluates it.
@@ -165,6 +174,11 @@ impl<'a> Check<'a> {
     }
 
     fn ident(&self, name: &str) -> Result<(), String> {
+        if name == NAMESPACE && self.names.variables.is_none() && !self.in_scope(name) {
+            return Err(format!(
+                "{name} is empty in a match condition on an API server; read it in a variable or a validation"
+            ));
+        }
         if self.in_scope(name) || ROOTS.contains(&name) || TYPE_NAMES.contains(&name) {
             return Ok(());
         }
@@ -212,6 +226,24 @@ impl<'a> Check<'a> {
         }
         self.all(&call.args)
     }
+}
+
+fn is_dynamic(expr: &Expr) -> bool {
+    match expr {
+        Expr::Select(select) => !select.test && of_an_object(&select.operand.expr),
+        Expr::Call(call) => match (call.func_name.as_str(), call.args.as_slice()) {
+            (operators::INDEX, [of, _]) => of_an_object(&of.expr),
+            (operators::CONDITIONAL, [_, a, b]) => is_dynamic(&a.expr) || is_dynamic(&b.expr),
+            ("dyn", _) => call.target.is_none(),
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+/// True for an object that is judged, a parameter, and everything in them.
+fn of_an_object(expr: &Expr) -> bool {
+    matches!(expr, Expr::Ident(root) if ["object", "oldObject", PARAMS].contains(&root.as_str())) || is_dynamic(expr)
 }
 
 /// `a.b.c` as text.
@@ -302,7 +334,7 @@ mod tests {
             "[1, 2, 3].transformList(i, v, i * v) == [0, 2, 6] && [1, 2].transformList(i, v, i > 0, v) == [2]",
             "{'a': 1, 'b': 2}.transformMap(k, v, k != 'a', v * 2) == {'b': 4} && {'a': 'b'}.transformMapEntry(k, v, {v: k}) == {'b': 'a'}",
             "[0, 1].exists(i, v, 1 / v == 1) && object.spec.list.all(i, v, [v].all(k, w, w == i + 1))",
-            "'abc'.reverse() == 'cba' && strings.quote('a') == '\"a\"'",
+            "[1, 2].reverse() == [2, 1] && '%s %.1f %e'.format([['a', 1.5], 1234.5, 0.0015]) == '[\"a\", 1.500000] 1,234.5 1.500000×10⁻⁰³' && strings.quote('a') == '\"a\"'",
             "dyn(1) == 1 && uint(1) == 1 && bytes('a') == b'a' && bool('true')",
         ] {
             assert_eq!(holds(source), Ok(true), "{source}");
@@ -320,6 +352,8 @@ mod tests {
             "{'a': 'x', 'b': 'x'}.transformMapEntry(k, v, {v: k}).size() == 1",
             "'a'.all(i, v, true)",
             "semver('1.0') == semver('1.0')",
+            "dyn('abc').reverse() == 'cba'",
+            "'%d'.format([1.5]) == '1'",
             "format.named('nope').value().validate('x') == optional.none()",
         ] {
             assert!(holds(source).is_err(), "{source}");

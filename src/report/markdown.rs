@@ -177,11 +177,14 @@ fn findings(findings: &[PolicyFinding]) -> Option<String> {
             "warn" => "⚠️",
             _ => "ℹ️",
         };
+        let who = match finding.policy.as_str() {
+            "api-server" if finding.server => "the API server".to_owned(),
+            policy => format!("policy {}", code(policy)),
+        };
         part.push_str(&format!(
-            "- {sign} {} {}: policy {}: {}\n",
+            "- {sign} {} {}: {who}: {}\n",
             code(&place(&finding.file, finding.line)),
             code(&finding.object.to_string()),
-            code(&finding.policy),
             escape(&finding.message)
         ));
     }

@@ -100,6 +100,7 @@ pub(super) fn plan() -> (PlanReport, ObjectDiffs) {
         object: deploy.clone(),
         file: "web/deploy.yaml".into(),
         line: 3,
+        server: false,
     }];
     let mut broken = app("api", vec![]);
     broken.unchanged = 0;
@@ -162,6 +163,7 @@ pub(super) fn hostile_plan() -> (PlanReport, ObjectDiffs) {
         object: target.clone(),
         file: evil.into(),
         line: 1,
+        server: false,
     }];
     let mut diffs = ObjectDiffs::default();
     let after = json!({"data": {"a": format!("`````\n{evil}\n"), (evil): evil, "b": "```\n</details>\n@everyone\n"}});

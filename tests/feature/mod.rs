@@ -18,6 +18,7 @@ mod kube_prometheus;
 mod meanwhile;
 mod oneshot;
 mod oneshot_failure;
+mod policy_agreement;
 mod real_apps;
 mod rollouts;
 mod running;

@@ -9,4 +9,5 @@ pub(super) mod quantity;
 pub(super) mod regex;
 pub(super) mod semver;
 pub(super) mod sets;
+pub(super) mod text;
 pub(super) mod url;

@@ -1,0 +1,305 @@
+//! driftless's policy evaluator and a real API server, asked the same: `policy_agreement*.yaml` is the table.
+//!
+//! In: policies with bindings and parameters, and objects. Each policy is installed, bound to a namespace and to the
+//! objects that carry its name, and each object is created as a dry-run. Out: verdict, message and warnings have to be
+//! those of [`evaluate`], and those that the table says. The words of run-time errors are not compared, except for the
+//! key that is missing: the server quotes values there, driftless does not.
+
+use super::cluster::Cluster;
+use crate::support::control_plane;
+use driftless::object::{Desired, Manifest, Source};
+use driftless::plan::change::PolicyFinding;
+use driftless::policy::{Facts, PolicySet, evaluate};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::path::Path;
+
+const API: &str = "admissionregistration.k8s.io/v1";
+/// How driftless begins what could not be evaluated.
+const UNCLEAR: &str = "the policy could not be evaluated: ";
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Row {
+    name: String,
+    spec: Value,
+    #[serde(default)]
+    binding: Value,
+    #[serde(default)]
+    params: Vec<Value>,
+    #[serde(default)]
+    cases: Vec<Case>,
+    refused: Option<String>,
+    refused_here: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    #[serde(default)]
+    data: Value,
+    object: Option<Value>,
+    says: String,
+}
+
+/// What was said of an object.
+#[derive(Debug, Default, PartialEq)]
+struct Said {
+    denied: Option<String>,
+    warned: Vec<String>,
+}
+
+impl Said {
+    /// As the table writes it.
+    fn fits(&self, says: &str) -> bool {
+        let (kind, part) = says.split_once(':').map_or((says, ""), |(kind, part)| (kind, part.trim_start()));
+        let starts = |text: &String| text.trim_start().starts_with(part);
+        match kind {
+            "allowed" => *self == Self::default(),
+            "denied" => self.denied.as_ref().is_some_and(|text| starts(text) && !text.starts_with("error: ")),
+            "error" => self.denied.as_ref().is_some_and(|text| text.starts_with("error: ") && text.contains(part)),
+            "warned" => self.denied.is_none() && self.warned.iter().any(starts),
+            "warned-error" => {
+                self.denied.is_none() && self.warned.iter().any(|t| t.starts_with("error: ") && t.contains(part))
+            }
+            other => panic!("{other} is no verdict of the table"),
+        }
+    }
+}
+
+/// A message without what the two word differently: of a run-time error only the missing key is left.
+fn plain(message: &str) -> String {
+    let failed = message.contains("resulted in error: ") || message.starts_with(UNCLEAR);
+    let failed = failed || message.starts_with("the audit annotation ");
+    let message = message.strip_prefix(UNCLEAR).unwrap_or(message);
+    if !failed || message.starts_with("failed to configure") {
+        return message.trim().to_owned();
+    }
+    let key = message.find("no such key: ").and_then(|at| message.get(at..)).unwrap_or_default();
+    format!("error: {}", key.split(';').next().unwrap_or_default())
+}
+
+fn ours(findings: &[PolicyFinding]) -> Said {
+    let of = |action: &str| -> Vec<String> {
+        findings.iter().filter(|f| f.action == action).map(|f| plain(&f.message)).collect()
+    };
+    Said { denied: of("deny").into_iter().next(), warned: of("warn") }
+}
+
+fn theirs(stderr: &str) -> Said {
+    let after = |line: &str, mark: &str| line.find(mark).and_then(|at| line.get(at + mark.len()..)).map(plain);
+    let warning = |line: &str| {
+        let text = line.strip_prefix("Warning: Validation failed for ValidatingAdmissionPolicy ")?;
+        after(text, "': ").map(|text| text.trim().to_owned())
+    };
+    let mut warned: Vec<String> = stderr.lines().filter_map(warning).collect();
+    // One broken variable fails every validation that reads it: driftless tells it once.
+    warned.dedup();
+    Said { denied: after(stderr.trim_end(), " denied request: "), warned }
+}
+
+fn desired(object: Value) -> Desired {
+    Desired { object, source: Source { file: "table.yaml".into(), line: 1 } }
+}
+
+fn list(items: &[Value]) -> String {
+    json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string()
+}
+
+impl Row {
+    /// Parameters, policy and binding, in the order in which they are created.
+    fn documents(&self, namespace: &str) -> Vec<Value> {
+        let mut spec = json!({"matchConstraints": {"resourceRules": [
+            {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]},
+            {"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["deployments"]}]}});
+        spec.as_object_mut().unwrap().extend(self.spec.as_object().unwrap().clone());
+        let name = format!("{namespace}-{}", self.name);
+        let mut binding = json!({"policyName": name, "validationActions": ["Deny"], "matchResources": {
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+            "objectSelector": {"matchLabels": {"row": self.name}}}});
+        binding.as_object_mut().unwrap().extend(self.binding.as_object().cloned().unwrap_or_default());
+        let document = |kind: &str, spec: Value| json!({"apiVersion": API, "kind": kind, "metadata": {"name": name}, "spec": spec});
+        let mut all = self.params.clone();
+        all.push(document("ValidatingAdmissionPolicy", spec));
+        all.push(document("ValidatingAdmissionPolicyBinding", binding));
+        all
+    }
+
+    fn object(&self, case: &Case, namespace: &str) -> Value {
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": case.data});
+        let mut object = case.object.clone().unwrap_or(map);
+        object["metadata"]["namespace"] = json!(namespace);
+        object["metadata"]["labels"] = json!({"row": self.name});
+        object
+    }
+}
+
+fn load(documents: Vec<Value>) -> Result<PolicySet, String> {
+    let documents: Vec<Desired> = documents.into_iter().map(desired).collect();
+    PolicySet::load(&documents).map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+}
+
+fn rows(namespace: &str) -> Vec<Row> {
+    let read = |text: &str| -> Vec<Row> { serde_saphyr::from_str(&text.replace("NAMESPACE", namespace)).unwrap() };
+    let mut all = read(include_str!("policy_agreement.yaml"));
+    all.extend(read(include_str!("policy_agreement_bindings.yaml")));
+    all
+}
+
+/// What the API server says of creating an object.
+fn create(cluster: &Cluster, object: &Value) -> String {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), object.to_string()).unwrap();
+    let output = cluster
+        .command()
+        .args(["create", "--dry-run=server", "--validate=false", "--field-manager=driftless", "-f"])
+        .arg(file.path())
+        .output();
+    String::from_utf8_lossy(&output.unwrap().stderr).into_owned()
+}
+
+/// Installs documents that the API server has to take, or tells why it does not.
+fn install(cluster: &Cluster, documents: &[Value]) -> Result<(), String> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), list(documents)).unwrap();
+    let output = cluster.command().args(["create", "-f"]).arg(file.path()).output().unwrap();
+    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+}
+
+/// A row, installed: driftless's set of it. `Err` where either side takes what it should not, or refuses what it should take.
+fn taken(cluster: &Cluster, row: &Row, namespace: &str) -> Result<Option<PolicySet>, String> {
+    let documents = row.documents(namespace);
+    let set = load(documents.clone());
+    let server = if row.refused_here.is_some() { Ok(()) } else { install(cluster, &documents) };
+    match (&row.refused, &row.refused_here, set, server) {
+        (None, None, Ok(set), Ok(())) => Ok(Some(set)),
+        (Some(part), None, Err(why), Err(_)) if why.contains(part) => Ok(None),
+        (None, Some(part), Err(why), _) if why.contains(part) => Ok(None),
+        (.., set, server) => Err(format!("{}: ours {:?}, theirs {server:?}", row.name, set.err())),
+    }
+}
+
+/// A last policy that refuses everything of its name: when it is in effect, so are those before it.
+fn wait_until_in_effect(cluster: &Cluster, namespace: &str) {
+    let row = Row {
+        name: "sentinel".into(),
+        spec: json!({"validations": [{"expression": "false", "message": "in effect"}]}),
+        binding: Value::Null,
+        params: Vec::new(),
+        cases: Vec::new(),
+        refused: None,
+        refused_here: None,
+    };
+    install(cluster, &row.documents(namespace)).unwrap();
+    let object = row.object(&Case { data: Value::Null, object: None, says: String::new() }, namespace);
+    cluster.eventually("the policies to be in effect", || create(cluster, &object).contains("in effect"));
+}
+
+#[test]
+fn the_evaluator_agrees_with_the_api_server() {
+    let Some(cluster) = Cluster::real() else { return control_plane::skip() };
+    let namespace = cluster.namespace("agreement");
+    cluster.kubectl(&format!("label namespace {namespace} environment=production"));
+    let labels = [("environment".to_owned(), "production".to_owned())].into();
+    let facts = Facts { namespaces: [(namespace.clone(), labels)].into(), ..Facts::default() };
+    let (mut wrong, mut pairs, mut sets) = (String::new(), 0, Vec::new());
+    for row in rows(&namespace) {
+        match taken(cluster, &row, &namespace) {
+            Ok(set) => sets.push((row, set)),
+            Err(why) => writeln!(wrong, "{why}").unwrap(),
+        }
+    }
+    wait_until_in_effect(cluster, &namespace);
+    for (row, set) in &sets {
+        pairs += usize::from(set.is_none());
+        for case in &row.cases {
+            let object = row.object(case, &namespace);
+            let found = evaluate(set.as_ref().unwrap(), &[desired(object.clone())], &facts);
+            let stderr = create(cluster, &object);
+            let (ours, theirs) = (ours(&found), theirs(&stderr));
+            pairs += 1;
+            if ours != theirs || !theirs.fits(&case.says) {
+                let (name, says, data) = (&row.name, &case.says, &case.data);
+                writeln!(
+                    wrong,
+                    "{name} {data}\n  table  {says}\n  ours   {ours:?}\n  theirs {theirs:?}\n  {found:?}\n  {stderr}"
+                )
+                .unwrap();
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "of {pairs} pairs:\n{wrong}");
+    assert!(pairs >= 60, "{pairs}");
+}
+
+/// Every case of every shipped policy, as far as the server gets to ask policies: many are not complete objects.
+#[test]
+fn the_shipped_policies_judge_as_the_api_server_does() {
+    let Some(cluster) = Cluster::real() else { return control_plane::skip() };
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
+    let read = |path: &Path| -> Vec<Value> {
+        let text = std::fs::read_to_string(path).unwrap();
+        text.split("\n---\n").map(|part| serde_saphyr::from_str(part).unwrap()).collect()
+    };
+    let files = |folder: &Path| -> Vec<_> {
+        let mut all: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        all.sort();
+        all
+    };
+    let (mut cases, mut namespaces) = (Vec::new(), std::collections::BTreeSet::new());
+    for policy in files(&folder).into_iter().filter(|path| path.is_dir()) {
+        let name = policy.file_name().unwrap().to_str().unwrap().to_owned();
+        let documents = read(&policy.join("policy.yaml"));
+        let set = load(documents.clone()).unwrap();
+        // As it is shipped, except that it concerns the objects of its cases only.
+        let mut narrowed = documents;
+        for document in narrowed.iter_mut().filter(|document| document["kind"] == "ValidatingAdmissionPolicyBinding") {
+            document["spec"]["matchResources"] = json!({"objectSelector": {"matchLabels": {"shipped": name}}});
+        }
+        install(cluster, &narrowed).unwrap_or_else(|why| panic!("{name}: {why}"));
+        for file in files(&policy.join("testdata")).into_iter().filter(|path| path.extension().unwrap() == "yaml") {
+            for mut object in read(&file) {
+                let namespace = object["metadata"]["namespace"].as_str().unwrap_or("default").to_owned();
+                if object["kind"] == "Namespace" {
+                    namespaces.insert((object["metadata"]["name"].as_str().unwrap().to_owned(), true));
+                    continue;
+                }
+                object["metadata"]["namespace"] = json!(namespace);
+                object["metadata"]["labels"] = json!({"shipped": name});
+                let _ = file.ends_with("labelled.yaml") || namespaces.insert((namespace, false));
+                cases.push((file.clone(), set.clone(), object));
+            }
+        }
+    }
+    for (namespace, production) in &namespaces {
+        if !cluster.succeeds(&format!("get namespace {namespace}")) {
+            cluster.kubectl(&format!("create namespace {namespace}"));
+        }
+        if *production {
+            cluster.kubectl(&format!("label namespace {namespace} environment=production"));
+        }
+    }
+    let production = [("environment".to_owned(), "production".to_owned())].into();
+    let facts = Facts { namespaces: [("shop".to_owned(), production)].into(), ..Facts::default() };
+    wait_until_in_effect(cluster, "shop");
+    let (mut wrong, mut compared) = (String::new(), 0);
+    for (file, set, object) in cases {
+        let found = evaluate(&set, &[desired(object.clone())], &facts);
+        let stderr = create(cluster, &object);
+        let asked = stderr.contains(" denied request: ");
+        if !asked
+            && ["is invalid: ", "cannot be handled", "unable to decode"].iter().any(|fault| stderr.contains(fault))
+        {
+            continue;
+        }
+        compared += 1;
+        let (mine, theirs) = (ours(&found), theirs(&stderr));
+        if mine != theirs {
+            let name = desired(object).name().to_owned();
+            writeln!(wrong, "{} {name}\n  ours   {mine:?}\n  theirs {theirs:?}\n  {stderr}", file.display()).unwrap();
+        }
+    }
+    assert!(wrong.is_empty(), "of {compared}:\n{wrong}");
+    assert!(compared >= 40, "{compared}");
+}
