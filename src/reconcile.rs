@@ -20,7 +20,8 @@ use self::bookkeeping::{
     take_in_results,
 };
 use self::look::{
-    Ready, admitted, ask, foreign_contents, hooks_done, kinds_for, name_owners, objects_of_interest, ready, unhealthy,
+    Ready, admitted, ask, foreign_contents, hooks_done, kinds_for, name_owners, namespace_labels, objects_of_interest,
+    ready, unhealthy,
 };
 use crate::app::App;
 use crate::apply::executor::{Carried, Orders, StepResult, Stop, carry_out};
@@ -186,7 +187,8 @@ impl Synced {
 pub async fn look(engine: &Engine, wanted: &Wanted<'_>, key: &[u8]) -> Result<Looked, Halt> {
     let app = wanted.app;
     let kinds = kinds_for(engine, &[wanted]).await?;
-    let admitted = admitted(engine, wanted, &kinds)?;
+    let labels = namespace_labels(engine, &[wanted], &kinds).await;
+    let admitted = admitted(engine, wanted, &kinds, &labels)?;
     let namespace = default_namespace(engine, app);
     let stored = engine.parents.load(&app.identity, &namespace).await.map_err(parent_halt)?;
     let applyset_id = app.identity.applyset_id(engine.parents.namespace());
@@ -209,7 +211,8 @@ pub async fn look_both(
     let Some(app) = versions.into_iter().flatten().next().map(|wanted| wanted.app) else { return Ok([None, None]) };
     let both: Vec<&Wanted<'_>> = versions.into_iter().flatten().collect();
     let kinds = kinds_for(engine, &both).await?;
-    let admitted = versions.map(|version| version.map(|wanted| (wanted, admitted(engine, wanted, &kinds))));
+    let labels = namespace_labels(engine, &both, &kinds).await;
+    let admitted = versions.map(|version| version.map(|wanted| (wanted, admitted(engine, wanted, &kinds, &labels))));
     let namespace = default_namespace(engine, app);
     let stored = engine.parents.load(&app.identity, &namespace).await.map_err(parent_halt)?;
     let applyset_id = app.identity.applyset_id(engine.parents.namespace());

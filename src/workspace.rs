@@ -181,7 +181,9 @@ pub fn read_secret(secret: &SecretRef) -> Result<String, Problem> {
 pub async fn policies_of(config: &Config, tree: &SourceTree, tools: &Tools) -> Result<PolicySet, Vec<Problem>> {
     let mut all = PolicySet::builtin();
     for path in &config.policy.paths {
-        let source = AppSource { name: "policies".into(), path: path.clone(), ..AppSource::default() };
+        // A policy may bring its cases along: `policies/NAME/testdata`.
+        let ignore = vec!["**/testdata/**".to_owned()];
+        let source = AppSource { name: "policies".into(), path: path.clone(), ignore, ..AppSource::default() };
         let rendered = render(tree, &source, tools, None).await.map_err(|error| error.problems)?;
         let loaded = PolicySet::load(&rendered.objects)
             .map_err(|errors| errors.into_iter().map(Problem::from).collect::<Vec<_>>())?;

@@ -295,5 +295,14 @@ mod tests {
         let adopt = planned(vec![change(Action::Adopt, Some(json!({"data": {"k": "private"}})), Some(json!({})))]);
         let out = added("web", "c", Some(&planned(vec![])), Some(&adopt));
         assert!(out.has_changes() && !format!("{out:?}").contains("private"));
+        // Nor what the API server says of it; of the app's own objects it is shown.
+        for (action, shown) in [(Action::Adopt, 0), (Action::Update, 1)] {
+            let mut merged = planned(vec![change(action, Some(json!({})), Some(json!({"a": 1})))]);
+            let object = merged.plan.changes[0].object.clone();
+            let (policy, file, message) = ("p".to_owned(), "a.yaml".to_owned(), "private".to_owned());
+            merged.plan.policy =
+                vec![PolicyFinding { policy, action: "warn".into(), message, object, file, line: 1, server: true }];
+            assert_eq!(added("web", "c", Some(&planned(vec![])), Some(&merged)).plan.policy.len(), shown);
+        }
     }
 }

@@ -18,6 +18,11 @@ impl MatchResources {
         self.resource_rules.iter().chain(&self.exclude_resource_rules).find_map(ResourceRule::fault)
     }
 
+    /// True if it depends on labels of namespaces other than their name.
+    pub(super) fn reads_namespaces(&self) -> bool {
+        self.namespace_selector.as_ref().is_some_and(|selector| selector.keys().any(|key| key != NAME_LABEL))
+    }
+
     /// True if the request is concerned. `rules_required` is true for a policy (no rule, no match) and false for a
     /// binding (no rule, no narrowing).
     pub(super) fn concerns(&self, request: &Request<'_>, rules_required: bool) -> bool {

@@ -33,6 +33,12 @@ pub(super) enum Operator {
 }
 
 impl LabelSelector {
+    /// The labels it asks for.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+        let expressions = self.match_expressions.iter().map(|requirement| requirement.key.as_str());
+        self.match_labels.keys().map(String::as_str).chain(expressions)
+    }
+
     /// True if `labels` satisfy every requirement. With `known` a label that is absent from `labels` and for which
     /// `known` is false counts as satisfying: what is not known must not exempt an object from a policy.
     pub(super) fn matches(&self, labels: &BTreeMap<String, String>, known: &dyn Fn(&str) -> bool) -> bool {

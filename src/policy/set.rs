@@ -94,9 +94,25 @@ impl PolicySet {
         self.policies.iter().map(|policy| policy.name.as_str())
     }
 
+    /// True if a verdict may depend on the labels of a namespace: then [`super::Facts`] should know them.
+    pub fn reads_namespaces(&self) -> bool {
+        self.policies.iter().any(|policy| policy.reads_namespaces())
+    }
+
     /// True if there is no policy.
     pub fn is_empty(&self) -> bool {
         self.policies.is_empty()
+    }
+}
+
+impl Policy {
+    fn reads_namespaces(&self) -> bool {
+        let bindings = self.bindings.iter().filter_map(|binding| binding.resources.as_ref());
+        let expressions = self.variables.iter().chain(&self.audit_annotations).map(|(_, expression)| expression);
+        let rules = self.validations.iter().flat_map(|rule| [Some(&rule.expression), rule.message_expression.as_ref()]);
+        let mut all = expressions.chain(rules.flatten());
+        bindings.chain([&self.constraints]).any(MatchResources::reads_namespaces)
+            || all.any(|expression| expression.source.contains("namespaceObject"))
     }
 }
 

@@ -151,3 +151,16 @@ fn parameters_are_found_by_namespace_and_name_or_labels() {
     let ignored = judged(&json!({"name": "b"}), "Ignore", Some("other"), &params);
     assert_eq!(ignored, [format!("audit {missing}; failurePolicy is Ignore")]);
 }
+
+#[test]
+fn only_what_depends_on_labels_of_namespaces_asks_for_them() {
+    let reads = |spec: &Value| PolicySet::load(&[policy(spec), deny()]).unwrap().reads_namespaces();
+    assert!(!PolicySet::builtin().reads_namespaces());
+    assert!(reads(&json!({"validations": [{"expression": "namespaceObject.metadata.labels.a == 'b'"}]})));
+    for (label, expected) in [("kubernetes.io/metadata.name", false), ("environment", true)] {
+        let mut constraints = json!({"namespaceSelector": {"matchLabels": {label: "x"}}});
+        constraints["resourceRules"] =
+            json!([{"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*"]}]);
+        assert_eq!(reads(&json!({"matchConstraints": constraints})), expected, "{label}");
+    }
+}

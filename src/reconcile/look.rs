@@ -99,7 +99,42 @@ pub(super) fn hooks_done(parent: &Parent, digest: &Digest) -> Vec<HookRecord> {
     parent.hooks.iter().filter(|hook| hook.succeeded && hook.run == sync.started).cloned().collect()
 }
 
-pub(super) fn admitted(engine: &Engine, wanted: &Wanted<'_>, kinds: &Kinds) -> Result<(Admitted, Vec<Problem>), Halt> {
+/// Labels by namespace.
+pub(super) type NamespaceLabels = BTreeMap<String, BTreeMap<String, String>>;
+
+/// The labels of the namespaces that the apps use, where a policy depends on them; nothing is asked otherwise. One that
+/// cannot be read stays unknown, which exempts nothing from a policy.
+pub(super) async fn namespace_labels(engine: &Engine, wanted: &[&Wanted<'_>], kinds: &Kinds) -> NamespaceLabels {
+    let reading = wanted.iter().filter(|wanted| wanted.policies.reads_namespaces());
+    let mut names: BTreeSet<String> = BTreeSet::new();
+    for wanted in reading {
+        names.insert(default_namespace(engine, wanted.app));
+        names.extend(wanted.rendered.objects.iter().filter_map(|object| object.namespace().map(str::to_owned)));
+    }
+    if names.is_empty() {
+        return NamespaceLabels::new();
+    }
+    let objects: Vec<ObjectRef> = names.into_iter().map(namespace_ref).collect();
+    let snapshot = engine.eyes.observe(kinds, &objects, ("", &[])).await;
+    let labels = |object: ObjectRef| {
+        let live = snapshot.present(&object.key())?;
+        let labels = live.at("/metadata/labels").and_then(serde_json::Value::as_object);
+        let text = |(key, value): (&String, &serde_json::Value)| Some((key.clone(), value.as_str()?.to_owned()));
+        Some((object.name, labels.into_iter().flatten().filter_map(text).collect()))
+    };
+    objects.into_iter().filter_map(labels).collect()
+}
+
+fn namespace_ref(name: String) -> ObjectRef {
+    ObjectRef { group: String::new(), version: "v1".into(), kind: "Namespace".into(), namespace: None, name }
+}
+
+pub(super) fn admitted(
+    engine: &Engine,
+    wanted: &Wanted<'_>,
+    kinds: &Kinds,
+    namespaces: &NamespaceLabels,
+) -> Result<(Admitted, Vec<Problem>), Halt> {
     let namespace = default_namespace(engine, wanted.app);
     let elsewhere = &wanted.neighbours.definitions;
     let resolved =
@@ -117,7 +152,7 @@ pub(super) fn admitted(engine: &Engine, wanted: &Wanted<'_>, kinds: &Kinds) -> R
         .by_gk
         .iter()
         .map(|(gk, kind)| (gk.clone(), Resource { plural: kind.plural.clone(), namespaced: kind.namespaced }));
-    let facts = Facts { resources: resources.collect(), ..Facts::default() }.with_manifests(&objects);
+    let facts = Facts { resources: resources.collect(), namespaces: namespaces.clone() }.with_manifests(&objects);
     let admitted = admit(objects, wanted.policies, &facts).map_err(|denied| Halt::Denied(denied.findings))?;
     Ok((admitted, warnings))
 }
@@ -128,13 +163,7 @@ pub(super) fn objects_of_interest(desired: &[Desired], parent: &Parent) -> Vec<O
     let ours = parent.members.iter().map(|m| &m.object).chain(parent.hooks.iter().map(|hook| &hook.object)).cloned();
     for object in desired.iter().map(Manifest::object_ref).chain(ours) {
         if let Some(namespace) = &object.namespace {
-            let namespace = ObjectRef {
-                group: String::new(),
-                version: "v1".into(),
-                kind: "Namespace".into(),
-                namespace: None,
-                name: namespace.clone(),
-            };
+            let namespace = namespace_ref(namespace.clone());
             out.entry(namespace.key()).or_insert(namespace);
         }
         out.entry(object.key()).or_insert(object);

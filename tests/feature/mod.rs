@@ -23,3 +23,4 @@ mod real_apps;
 mod rollouts;
 mod running;
 pub mod scratch;
+mod warnings;
