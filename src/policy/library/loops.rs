@@ -99,96 +99,126 @@ fn simple_name(helper: &mut MacroExprHelper<'_>, expr: Option<IdedExpr>) -> Resu
     }
 }
 
+/// What is written in the brackets.
+struct Parts {
+    key: String,
+    value: String,
+    filter: Option<IdedExpr>,
+    body: IdedExpr,
+}
+
+impl Parts {
+    fn read(helper: &mut MacroExprHelper<'_>, args: Vec<IdedExpr>) -> Result<Self, ParseError> {
+        let mut args = args.into_iter();
+        let (key, value) = (args.next(), args.next());
+        let value_id = value.as_ref().map_or(0, |value| value.id);
+        let (key, value) = (simple_name(helper, key)?, simple_name(helper, value)?);
+        if key == value {
+            return Err(helper.new_error(value_id, format!("duplicate variable name: {key}")));
+        }
+        let first = args.next().unwrap_or_default();
+        let (filter, body) = match args.next() {
+            Some(body) => (Some(first), body),
+            None => (None, first),
+        };
+        Ok(Self { key, value, filter, body })
+    }
+}
+
+impl Maker<'_, '_> {
+    /// What the accumulator becomes with an entry. Where an error may be outweighed by another entry, the accumulator
+    /// stays outside of what is bound.
+    fn step(&mut self, kind: Kind, parts: Parts) -> IdedExpr {
+        let Parts { key, value, filter, body } = parts;
+        let accu = self.ident(RESULT);
+        let with_names = |make: &mut Self, expr: IdedExpr| {
+            let inner = make.bind(&value, 1, expr);
+            make.bind(&key, 0, inner)
+        };
+        let added = match kind {
+            Kind::All | Kind::Exists => {
+                let operator = if kind == Kind::All { operators::LOGICAL_AND } else { operators::LOGICAL_OR };
+                let body = with_names(self, body);
+                return self.call(operator, vec![accu, body]);
+            }
+            Kind::One => {
+                let (one, same) = (self.int(1), self.ident(RESULT));
+                let more = self.call(operators::ADD, vec![accu, one]);
+                let body = with_names(self, body);
+                return self.call(operators::CONDITIONAL, vec![body, more, same]);
+            }
+            Kind::List => {
+                let item = self.list(vec![body]);
+                self.call(operators::ADD, vec![accu, item])
+            }
+            Kind::Map => {
+                let key = self.ident(&key);
+                self.call(INSERT, vec![accu, key, body])
+            }
+            Kind::Entry => self.call(INSERT, vec![accu, body]),
+        };
+        let step = match filter {
+            Some(filter) => {
+                let same = self.ident(RESULT);
+                self.call(operators::CONDITIONAL, vec![filter, added, same])
+            }
+            None => added,
+        };
+        with_names(self, step)
+    }
+
+    /// What the accumulator begins with.
+    fn init(&mut self, kind: Kind) -> IdedExpr {
+        match kind {
+            Kind::All => self.bool(true),
+            Kind::Exists => self.bool(false),
+            Kind::One => self.int(0),
+            Kind::List => self.list(Vec::new()),
+            Kind::Map | Kind::Entry => self.0.next_expr(Expr::Map(MapExpr { entries: Vec::new() })),
+        }
+    }
+
+    /// Whether the loop goes on.
+    fn condition(&mut self, kind: Kind) -> IdedExpr {
+        let accu = self.ident(RESULT);
+        match kind {
+            Kind::All => self.call(operators::NOT_STRICTLY_FALSE, vec![accu]),
+            Kind::Exists => {
+                let not = self.call(operators::LOGICAL_NOT, vec![accu]);
+                self.call(operators::NOT_STRICTLY_FALSE, vec![not])
+            }
+            _ => self.bool(true),
+        }
+    }
+
+    /// What the loop's value is.
+    fn result(&mut self, kind: Kind) -> IdedExpr {
+        let accu = self.ident(RESULT);
+        if kind != Kind::One {
+            return accu;
+        }
+        let one = self.int(1);
+        self.call(operators::EQUALS, vec![accu, one])
+    }
+}
+
 fn expand(
     helper: &mut MacroExprHelper<'_>,
     target: &mut Option<IdedExpr>,
     args: &mut Vec<IdedExpr>,
     kind: Kind,
 ) -> Result<Option<IdedExpr>, ParseError> {
-    let mut args = std::mem::take(args).into_iter();
-    let (key, value) = (args.next(), args.next());
-    let value_id = value.as_ref().map_or(0, |value| value.id);
-    let (key, value) = (simple_name(helper, key)?, simple_name(helper, value)?);
-    if key == value {
-        return Err(helper.new_error(value_id, format!("duplicate variable name: {key}")));
-    }
-    let (first, second) = (args.next().unwrap_or_default(), args.next());
-    let (filter, body) = second.map_or((None, first.clone()), |body| (Some(first), body));
+    let parts = Parts::read(helper, std::mem::take(args))?;
     let mut make = Maker(helper);
-    let target = target.take().unwrap_or_default();
-    let range = make.call(ENTRIES, vec![target]);
-    let accu = make.ident(RESULT);
-    // Where an error may be outweighed by another element, the accumulator stays outside of what is bound.
-    let within = |make: &mut Maker<'_, '_>, expr: IdedExpr| {
-        let inner = make.bind(&value, 1, expr);
-        make.bind(&key, 0, inner)
-    };
-    let step = match kind {
-        Kind::All | Kind::Exists => {
-            let operator = if kind == Kind::All { operators::LOGICAL_AND } else { operators::LOGICAL_OR };
-            let body = within(&mut make, body);
-            make.call(operator, vec![accu, body])
-        }
-        Kind::One => {
-            let (one, same) = (make.int(1), make.ident(RESULT));
-            let more = make.call(operators::ADD, vec![accu, one]);
-            let body = within(&mut make, body);
-            make.call(operators::CONDITIONAL, vec![body, more, same])
-        }
-        Kind::List | Kind::Map | Kind::Entry => {
-            let step = match kind {
-                Kind::List => {
-                    let item = make.list(vec![body]);
-                    make.call(operators::ADD, vec![accu, item])
-                }
-                Kind::Map => {
-                    let key = make.ident(&key);
-                    make.call(INSERT, vec![accu, key, body])
-                }
-                _ => make.call(INSERT, vec![accu, body]),
-            };
-            let step = match filter {
-                Some(filter) => {
-                    let same = make.ident(RESULT);
-                    make.call(operators::CONDITIONAL, vec![filter, step, same])
-                }
-                None => step,
-            };
-            within(&mut make, step)
-        }
-    };
-    let init = match kind {
-        Kind::All => make.bool(true),
-        Kind::Exists => make.bool(false),
-        Kind::One => make.int(0),
-        Kind::List => make.list(Vec::new()),
-        Kind::Map | Kind::Entry => make.0.next_expr(Expr::Map(MapExpr { entries: Vec::new() })),
-    };
-    let accu = make.ident(RESULT);
-    let condition = match kind {
-        Kind::All => make.call(operators::NOT_STRICTLY_FALSE, vec![accu]),
-        Kind::Exists => {
-            let not = make.call(operators::LOGICAL_NOT, vec![accu]);
-            make.call(operators::NOT_STRICTLY_FALSE, vec![not])
-        }
-        _ => make.bool(true),
-    };
-    let result = make.ident(RESULT);
-    let result = if kind == Kind::One {
-        let one = make.int(1);
-        make.call(operators::EQUALS, vec![result, one])
-    } else {
-        result
-    };
     let loop_ = ComprehensionExpr {
-        iter_range: range,
+        iter_range: make.call(ENTRIES, vec![target.take().unwrap_or_default()]),
         iter_var: ENTRY.to_owned(),
         iter_var2: None,
         accu_var: RESULT.to_owned(),
-        accu_init: init,
-        loop_cond: condition,
-        loop_step: step,
-        result,
+        accu_init: make.init(kind),
+        loop_cond: make.condition(kind),
+        loop_step: make.step(kind, parts),
+        result: make.result(kind),
     };
     Ok(Some(make.0.next_expr(Expr::Comprehension(Box::new(loop_)))))
 }
@@ -198,6 +228,7 @@ fn fault(message: &str) -> ExecutionError {
 }
 
 /// A list of `[key, value]`, by key; of `[index, value]` for a list.
+#[expect(clippy::needless_pass_by_value, reason = "the signature of a CEL function")]
 fn entries<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionError> {
     let range = args.first().ok_or_else(|| fault("nothing to go over"))?;
     let pair = |key: Box<dyn Val + 'v>, value: Box<dyn Val + 'v>| -> Box<dyn Val + 'v> {
@@ -219,8 +250,11 @@ fn entries<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, Executio
     Ok(CowVal::owned(CelList::from(out)))
 }
 
+/// A key and its value.
+type Pair<'v> = (CelMapKey<'static>, Box<dyn Val + 'v>);
+
 /// Keys and values, by key: the same order each time, so that messages do not change by themselves.
-fn pairs<'v>(map: &(dyn Val + 'v)) -> Result<Vec<(CelMapKey<'static>, Box<dyn Val + 'v>)>, ExecutionError> {
+fn pairs<'v>(map: &(dyn Val + 'v)) -> Result<Vec<Pair<'v>>, ExecutionError> {
     let (Some(keys), Some(values)) = (map.as_iterable(), map.as_indexer()) else { return Err(fault("not a map")) };
     let mut keys = keys.iter();
     let mut out = Vec::new();
