@@ -32,8 +32,8 @@ fn host(report: &Report, origin: &Origin) -> Result<Host, Problem> {
     if report.kind == ReportKind::GitNotes {
         return Ok(Host::Notes(GitNotes::new(origin.mirror.clone())));
     }
-    let place = place(report, &origin.mirror.url().to_string())?;
-    let http = crate::source::http_client(&place.api, None)?;
+    let place = place(report, &origin.mirror.url().web())?;
+    let http = crate::source::http_client(&place.api, origin.repository.ca_file.as_deref())?;
     let base = place.api.clone();
     let Some(api) = api(report.kind, place) else { return Err(Problem::new("NoHost", "this kind has no API")) };
     let secret = report.token.clone().ok_or_else(|| Problem::new("NoToken", "[[report]] names no token"))?;

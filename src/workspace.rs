@@ -3,6 +3,7 @@
 
 use crate::app::{App, apps_of, emptied_app, removed_app};
 use crate::apply::parents::this_process;
+use crate::config::model::is_local;
 use crate::config::{Auth as AuthConfig, ClusterAccess, Config, ReportKind, Repository, SecretRef};
 use crate::engine::Engine;
 use crate::inventory::StoredParent;
@@ -17,7 +18,7 @@ use crate::render::{AppSource, Rendered, Tools, render};
 use crate::scope::{Member, Neighbours, inferred_dependencies, removed, shared_namespaces};
 use crate::source::upstream::upstream;
 use crate::source::url::Auth;
-use crate::source::{GitMirror, GitOptions, RepoUrl, Revision, SourceTree};
+use crate::source::{Credentials, GitMirror, GitOptions, RepoUrl, Revision, SourceTree, SshOptions};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -60,8 +61,9 @@ impl Origin {
         } else {
             RepoUrl::parse(&repository.url)?
         };
-        let auth = repository.auth.as_ref().map(read_auth).transpose()?;
-        let mirror = GitMirror::open_with(&url, cache_dir, GitOptions { auth, ..GitOptions::default() })?;
+        // What is missing is said at once; what is read counts at each use.
+        repository.auth.as_ref().map(read_auth).transpose()?;
+        let mirror = GitMirror::open_with(&url, cache_dir, git_options(repository))?;
         let upstream = mirror.local_path().and_then(upstream);
         let (identity, name) = match &upstream {
             Some(upstream) => (upstream.identity.clone(), upstream.name.clone()),
@@ -80,8 +82,7 @@ impl Origin {
     /// is none, or its address cannot be used.
     pub fn open_upstream(&self, cache_dir: &Path) -> Option<GitMirror> {
         let url = self.upstream.as_ref()?;
-        let auth = self.repository.auth.as_ref().and_then(|auth| read_auth(auth).ok());
-        GitMirror::open_with(url, cache_dir, GitOptions { auth, ..GitOptions::default() }).ok()
+        GitMirror::open_with(url, cache_dir, git_options(&self.repository)).ok()
     }
 
     /// Where the tracked branch is now, fetched.
@@ -134,8 +135,9 @@ pub fn unsupported(config: &Config) -> Vec<Problem> {
     for report in config.reports.iter().filter(|report| report.kind != ReportKind::GitNotes) {
         let url = config.repositories.iter().find(|r| r.name == report.repository).map(|r| r.url.as_str());
         // The repository that the file lies in has its address from its clone.
-        if let Some(url) = url.filter(|url| url.contains("://")) {
-            out.extend(crate::hosts::place(report, url).err());
+        let url = url.filter(|url| !is_local(url)).and_then(|url| RepoUrl::parse(url).ok());
+        if let Some(url) = url {
+            out.extend(crate::hosts::place(report, &url.web()).err());
         }
     }
     out
@@ -152,6 +154,18 @@ pub async fn off_thread<T: Send + 'static>(
         Ok(result) => result,
         Err(error) => Err(Problem::new("InternalError", format!("a worker ended unexpectedly: {error}"))),
     }
+}
+
+/// How a repository is reached, by its configuration.
+fn git_options(repository: &Repository) -> GitOptions {
+    let auth =
+        repository.auth.clone().map(|auth| Credentials::reading(move || read_auth(&auth).map_err(|p| p.message)));
+    let ssh = repository.ssh.clone().map(|ssh| SshOptions {
+        key_file: ssh.key_file,
+        known_hosts: ssh.known_hosts,
+        jump: ssh.jump,
+    });
+    GitOptions { auth, ssh, ca_file: repository.ca_file.clone(), ..GitOptions::default() }
 }
 
 fn read_auth(auth: &AuthConfig) -> Result<Auth, Problem> {

@@ -42,7 +42,7 @@ pub struct RepositoryEntry {
     /// Name, by which apps and reports refer to it.
     #[schemars(extend("format" = "name"))]
     pub name: String,
-    /// URL (`https`, `ssh`, `git`, `file`, or `user@host:path`) or a local path; a relative one starts where this file
+    /// URL (`https`, `ssh`, `file`, or `user@host:path`) or a local path; a relative one starts where this file
     /// lies. Credentials go into `auth`.
     #[schemars(extend("format" = "git-url"))]
     pub url: String,
@@ -58,6 +58,12 @@ pub struct RepositoryEntry {
     pub schedule: Option<ScheduleEntry>,
     /// Credentials for fetching, and for pushing Git notes.
     pub auth: Option<AuthEntry>,
+    /// File of certificates (PEM) to trust besides the system's, for a host with a private authority; it holds for the
+    /// repository's reports, too.
+    pub ca_file: Option<PathBuf>,
+    /// How `ssh` is run for an address with SSH. Without it your own OpenSSH configuration holds, as with `git`; with it,
+    /// nothing but this.
+    pub ssh: Option<SshEntry>,
     /// Only commits signed by these keys are applied; any other is refused.
     pub verify: Option<VerifyEntry>,
 }
@@ -85,6 +91,20 @@ pub struct AuthEntry {
     pub token_env: Option<String>,
     /// File that holds the token or password; read again at every use, so that it can be rotated.
     pub token_file: Option<PathBuf>,
+}
+
+/// How `ssh` is run. A host whose key is not known or has changed is refused in any case.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SshEntry {
+    /// Private key, without a passphrase; or the public key of one in the agent. Default: the agent's keys (`SSH_AUTH_SOCK`)
+    /// and the user's own.
+    pub key_file: Option<PathBuf>,
+    /// The only host keys that are accepted, as `ssh-keyscan` prints them. Default: the user's and the machine's.
+    pub known_hosts: Option<PathBuf>,
+    /// Hosts to go through: `user@jump.example:22`, several with commas, the nearest first.
+    #[schemars(extend("format" = "ssh-hosts"))]
+    pub jump: Option<String>,
 }
 
 /// Whose signatures are accepted. At least one of the two.

@@ -160,6 +160,7 @@ pub fn check(format: &str, text: &str) -> Result<(), String> {
         "glob" => glob(text),
         "json-pointer" => json_pointer(text),
         "git-url" => git_url(text),
+        "ssh-hosts" => ssh_hosts(text),
         "socket-address" => socket_address(text),
         _ => Ok(()),
     }
@@ -236,18 +237,35 @@ fn git_url(text: &str) -> Result<(), String> {
         return Err("it must be a URL like \"https://host/team/apps.git\", or a path".to_owned());
     }
     let Some((scheme, rest)) = text.split_once("://") else { return Ok(()) };
-    if !matches!(scheme, "https" | "http" | "ssh" | "git" | "file") {
-        return Err("its scheme must be https, http, ssh, git or file".to_owned());
+    if !matches!(scheme, "https" | "http" | "ssh" | "git+ssh" | "ssh+git" | "file") {
+        return Err("its scheme must be https, http, ssh or file".to_owned());
     }
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let user = authority.rsplit_once('@').map(|(user, _)| user);
-    let secret = user.is_some_and(|user| scheme != "ssh" || user.contains(':'));
+    let secret = user.is_some_and(|user| !scheme.contains("ssh") || user.contains(':'));
     if secret {
         return Err(
             "it must not hold credentials; use `auth = { username = \"…\", token_env = \"GIT_TOKEN\" }`".to_owned()
         );
     }
     Ok(())
+}
+
+/// `[USER@]HOST[:PORT]`, several with commas.
+fn ssh_hosts(text: &str) -> Result<(), String> {
+    let word = |text: &str, more: &str| {
+        !text.is_empty()
+            && !text.starts_with('-')
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c))
+    };
+    let good = |hop: &str| {
+        let (user, place) = hop.rsplit_once('@').map_or((None, hop), |(user, place)| (Some(user), place));
+        user.is_none_or(|user| word(user, ".-_+@")) && word(place, ".-_:[]")
+    };
+    if text.split(',').all(|hop| good(hop.trim())) {
+        return Ok(());
+    }
+    Err(format!("\"{}\" is no host to go through; write it like \"user@jump.example:22\"", shown(text)))
 }
 
 fn socket_address(text: &str) -> Result<(), String> {

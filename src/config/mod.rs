@@ -26,6 +26,6 @@ pub use error::{ConfigError, Fault};
 pub use format::HumaneDuration;
 pub use model::{
     App, AppPaths, AppRef, ApplyMode, Auth, Cluster, ClusterAccess, Config, Flags, IgnoreRule, Instance, OnFailure,
-    Policy, PruneLimit, Report, ReportKind, Repository, Schedule, SecretRef, Verify, Webhook,
+    Policy, PruneLimit, Report, ReportKind, Repository, Schedule, SecretRef, Ssh, Verify, Webhook,
 };
 pub use parse::schema;

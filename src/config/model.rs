@@ -53,6 +53,10 @@ pub struct Repository {
     pub schedule: Option<Schedule>,
     /// Credentials.
     pub auth: Option<Auth>,
+    /// Certificates trusted besides the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Settings of `ssh`, if any: then nothing but them.
+    pub ssh: Option<Ssh>,
     /// Signatures wanted.
     pub verify: Option<Verify>,
 }
@@ -100,6 +104,17 @@ pub struct Auth {
     pub username: Option<String>,
     /// Token or password.
     pub token: SecretRef,
+}
+
+/// How `ssh` is run.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Ssh {
+    /// Private key.
+    pub key_file: Option<PathBuf>,
+    /// Accepted host keys.
+    pub known_hosts: Option<PathBuf>,
+    /// Hosts to go through.
+    pub jump: Option<String>,
 }
 
 /// Whose signatures are accepted.

@@ -248,6 +248,10 @@ mod tests {
                 "driftless.toml:4: `auth` takes either `token_env` or `token_file`, not both",
             ),
             (
+                &format!("{repository}ssh = {{ jump = \"j\" }}\n"),
+                "driftless.toml:4: `ssh` is for an ssh address, like `git@host:team/apps.git`",
+            ),
+            (
                 &format!("{repository}verify = {{}}\n"),
                 "driftless.toml:4: `verify` needs `allowed_signers` or `openpgp_keys`: else nothing would be accepted",
             ),

@@ -2,12 +2,12 @@
 
 use super::apps::app;
 use super::error::Fault;
-use super::file::{AuthEntry, ClusterEntry, File, ReportEntry, RepositoryEntry, Settings, WebhookEntry};
+use super::file::{AuthEntry, ClusterEntry, File, ReportEntry, RepositoryEntry, Settings, SshEntry, WebhookEntry};
 use super::format;
 use super::lines::{Lines, Step, Step::Index, Step::Key};
 use super::model::{
     AppPaths, Auth, Cluster, ClusterAccess, Config, Instance, Policy, Report, ReportKind, Repository, Schedule,
-    SecretRef, Verify, Webhook,
+    SecretRef, Ssh, Verify, Webhook, is_local,
 };
 use super::walk::nearest;
 use core::net::{Ipv4Addr, SocketAddr};
@@ -33,6 +33,8 @@ pub fn defaults() -> Config {
             interval: INTERVAL,
             schedule: None,
             auth: None,
+            ca_file: None,
+            ssh: None,
             verify: None,
         }],
         clusters: vec![Cluster {
@@ -163,6 +165,9 @@ impl Resolver<'_> {
                 "`verify` needs `allowed_signers` or `openpgp_keys`: else nothing would be accepted",
             );
         }
+        if entry.ssh.is_some() && (entry.url.contains("://") && !entry.url.contains("ssh://") || is_local(&entry.url)) {
+            self.conflict(&at("ssh"), "`ssh` is for an ssh address, like `git@host:team/apps.git`");
+        }
         Repository {
             name: entry.name,
             url: entry.url,
@@ -174,6 +179,8 @@ impl Resolver<'_> {
                 time_zone: schedule.time_zone.unwrap_or_else(|| "UTC".to_owned()),
             }),
             auth: entry.auth.and_then(|auth| self.auth(&at("auth"), auth)),
+            ca_file: entry.ca_file,
+            ssh: entry.ssh.map(|SshEntry { key_file, known_hosts, jump }| Ssh { key_file, known_hosts, jump }),
             verify,
         }
     }

@@ -1,5 +1,6 @@
 //! What can go wrong between a repository's address and its content, and what a person does about it.
 
+use super::ssh::SshError;
 use super::tree::TreeError;
 use crate::object::Problem;
 
@@ -16,12 +17,6 @@ pub enum GitError {
         url: String,
         /// What is wrong with it.
         why: String,
-    },
-    /// An ssh address.
-    #[error("{url}: ssh remotes are not supported yet: use https or a local path")]
-    SshUnsupported {
-        /// The address, credentials removed.
-        url: String,
     },
     /// Plain http to another machine.
     #[error("{repository}: plain http would show the token and let anyone change what is deployed")]
@@ -103,6 +98,22 @@ pub enum GitError {
         /// True if credentials were sent.
         sent: bool,
     },
+    /// The credentials are not where they should be.
+    #[error("{repository}: its credentials cannot be read: {message}")]
+    Credentials {
+        /// The repository.
+        repository: String,
+        /// What is missing.
+        message: String,
+    },
+    /// The host's certificate is signed by nobody who is trusted here.
+    #[error("{repository}: the host's certificate is not trusted: {message}")]
+    Untrusted {
+        /// The repository.
+        repository: String,
+        /// What is wrong with it.
+        message: String,
+    },
     /// 404.
     #[error("{repository} does not exist, or these credentials may not see it")]
     RepositoryNotFound {
@@ -170,6 +181,9 @@ pub enum GitError {
     /// The tree breaks a rule or a limit.
     #[error(transparent)]
     Tree(#[from] TreeError),
+    /// What only SSH has.
+    #[error(transparent)]
+    Ssh(#[from] SshError),
     /// The cache directory cannot be used.
     #[error("the cache at {path} cannot be used: {message}")]
     Cache {
@@ -217,7 +231,11 @@ impl GitError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Http { status, .. } => matches!(status, 408 | 425 | 429 | 500..=599),
-            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Damaged { .. } | Self::Cache { .. } => true,
+            Self::Unreachable { .. }
+            | Self::TimedOut { .. }
+            | Self::Credentials { .. }
+            | Self::Damaged { .. }
+            | Self::Cache { .. } => true,
             _ => false,
         }
     }
@@ -226,7 +244,6 @@ impl GitError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::InvalidUrl { .. } => "InvalidRepository",
-            Self::SshUnsupported { .. } => "SshUnsupported",
             Self::PlainHttp { .. } => "PlainHttp",
             Self::NotARepository { .. } => "NotARepository",
             Self::Ownership { .. } => "RepositoryOwnership",
@@ -237,6 +254,8 @@ impl GitError {
             Self::Ambiguous { .. } => "AmbiguousRevision",
             Self::PathNotFound { .. } => "PathNotFound",
             Self::Unauthorized { .. } => "RepositoryUnauthorized",
+            Self::Credentials { .. } => "SecretMissing",
+            Self::Untrusted { .. } => "CertificateUntrusted",
             Self::RepositoryNotFound { .. } => "RepositoryNotFound",
             Self::Http { .. } | Self::NotGit { .. } => "RepositoryAnswer",
             Self::Redirect { .. } => "RedirectRefused",
@@ -246,6 +265,7 @@ impl GitError {
             Self::Cancelled { .. } => "Cancelled",
             Self::LfsPointer { .. } => "LfsPointer",
             Self::Tree(_) => "InvalidTree",
+            Self::Ssh(error) => error.reason(),
             Self::Cache { .. } => "CacheUnusable",
             Self::CaFile { .. } => "InvalidCertificates",
             Self::Damaged { .. } => "RepositoryDamaged",
@@ -283,9 +303,6 @@ impl GitError {
     fn hint(&self) -> Option<String> {
         let text = match self {
             Self::PlainHttp { .. } => "use https://, or set `insecure_http` for a server of your own network",
-            Self::SshUnsupported { .. } => {
-                "use the https:// address of the same repository with a token, or a path of this machine"
-            }
             Self::NotARepository { inside: Some(root), .. } => {
                 return Some(format!("it lies in the repository {root}: use that, and --path for the directory"));
             }
@@ -306,6 +323,10 @@ impl GitError {
                 "set the repository's `auth` to a token from the environment or a file"
             }
             Self::Unauthorized { .. } => "check that the token is valid, not expired, and may read this repository",
+            Self::Credentials { .. } => "put the token where the repository's `auth` says that it is",
+            Self::Untrusted { .. } => {
+                "for a host with a private authority, name its certificate: ca_file = \"/etc/ssl/company-ca.pem\""
+            }
             Self::RepositoryNotFound { .. } => "check the address, and that the token may read the repository",
             Self::NotGit { .. } => "check the address: it must be the one that `git clone` takes",
             Self::Redirect { .. } => "use the new address in the configuration if you trust it",
@@ -319,6 +340,7 @@ impl GitError {
             Self::CaFile { .. } => "it must hold certificates in PEM (`-----BEGIN CERTIFICATE-----`)",
             Self::Damaged { .. } => "run `git fsck` in it if this persists",
             Self::TooLarge { .. } => "use a smaller repository",
+            Self::Ssh(error) => return error.hint(),
             Self::InvalidUrl { .. }
             | Self::Cancelled { .. }
             | Self::Tree(_)

@@ -11,14 +11,16 @@
 //! `spawn_blocking`.
 
 use super::error::GitError;
-use super::http::{self, Bounds, Session};
+use super::http;
 use super::local::{choose, local_head, local_listing, open_local, short};
 use super::merge::{self, Merge};
 use super::mirror::{MirrorDir, MirrorLock};
 pub(crate) use super::remote::Pushed;
 use super::remote::{self, Listing};
+use super::session::{Bounds, Channel, Session};
+use super::ssh::{self, SshOptions};
 use super::tree::{Revision, SourceTree};
-use super::url::{Auth, RepoUrl};
+use super::url::{Credentials, RepoUrl};
 use super::{odb, packs, resolve};
 use git2::{ErrorCode, Oid, Repository, Sort};
 use jiff::Timestamp;
@@ -36,10 +38,14 @@ const MAX_COMMITS: usize = 10_000;
 /// How a repository is reached.
 #[derive(Debug, Clone)]
 pub struct GitOptions {
-    /// Credentials; those written in the address are used if there are none here.
-    pub auth: Option<Auth>,
+    /// Credentials for HTTP; those written in the address are used if there are none here.
+    pub auth: Option<Credentials>,
     /// Roots to trust besides the system's, in PEM.
     pub ca_file: Option<PathBuf>,
+    /// Settings of `ssh`; without them the user's own ones hold, as with `git`.
+    pub ssh: Option<SshOptions>,
+    /// OpenSSH's client, by name or path.
+    pub ssh_program: PathBuf,
     /// Allows `http://` to other machines than this one.
     pub insecure_http: bool,
     /// Longest silence of a remote. Default one minute.
@@ -57,6 +63,8 @@ impl Default for GitOptions {
         Self {
             auth: None,
             ca_file: None,
+            ssh: None,
+            ssh_program: PathBuf::from("ssh"),
             insecure_http: false,
             idle_timeout: Duration::from_secs(60),
             total_timeout: Duration::from_secs(600),
@@ -151,13 +159,6 @@ impl GitMirror {
     /// The address.
     pub fn url(&self) -> &RepoUrl {
         &self.url
-    }
-
-    /// The same repository with other credentials, such as a token that was renewed.
-    #[must_use]
-    pub fn with_auth(&self, auth: Option<Auth>) -> Self {
-        let options = GitOptions { auth, ..(*self.options).clone() };
-        Self { options: Arc::new(options), ..self.clone() }
     }
 
     /// The directory whose references are to be watched; `None` for a remote repository.
@@ -445,20 +446,37 @@ impl GitMirror {
         }
     }
 
-    fn session(&self) -> Result<Arc<Session>, GitError> {
+    /// How the repository is reached.
+    fn channel(&self) -> Result<Channel, GitError> {
+        let options = &self.options;
+        if let (Some(address), Place::Mirror(dir)) = (self.url.as_ssh(), &self.place) {
+            let host = ssh::Remote::new(&options.ssh_program, address, options.ssh.as_ref(), dir.parent())?;
+            return Ok(Channel::Ssh(host));
+        }
         let url = self.url.as_http().ok_or_else(|| GitError::InvalidUrl {
             url: self.shown.to_string(),
             why: "it is not a remote repository".to_owned(),
         })?;
-        let client = http::client(url, self.options.ca_file.as_deref())?;
-        let auth = self.options.auth.clone().or_else(|| self.url.embedded_auth().cloned());
+        let client = http::client(url, options.ca_file.as_deref())?;
+        let auth = match &options.auth {
+            None => self.url.embedded_auth().cloned(),
+            Some(credentials) => Some(
+                credentials
+                    .read()
+                    .map_err(|message| GitError::Credentials { repository: self.shown.to_string(), message })?,
+            ),
+        };
+        Ok(Channel::Http(http::Remote::new(client, url, auth)))
+    }
+
+    fn session(&self) -> Result<Arc<Session>, GitError> {
         let bounds = Bounds {
             idle: self.options.idle_timeout,
             total: self.options.total_timeout,
             bytes: self.options.max_bytes,
             cancel: Arc::clone(&self.options.cancel),
         };
-        Ok(Session::new(client, url, auth, bounds))
+        Ok(Session::new(self.shown.to_string(), self.channel()?, bounds))
     }
 
     fn listing(&self) -> Result<Listing, GitError> {

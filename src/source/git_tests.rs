@@ -4,6 +4,7 @@ use super::*;
 use crate::source::merge::Merged;
 use crate::source::testing::{Behaviour, TestRepo, TestServer, git_in};
 use crate::source::tree::Entry;
+use crate::source::url::Auth;
 use std::ffi::OsStr;
 use std::fs;
 use std::time::Instant;
@@ -388,15 +389,28 @@ fn credentials_are_sent_and_refusals_are_clear() {
     let remote = Remote::new(&repo);
     let wanted = Auth::basic(None, "s3cret").header("127.0.0.1");
     remote.server.set(Behaviour { authorization: Some(wanted), ..Behaviour::default() });
-    let with = |auth| remote.open_at(&remote.address, GitOptions { auth, ..GitOptions::default() });
+    let with = |auth: Option<Auth>| {
+        remote.open_at(&remote.address, GitOptions { auth: auth.map(Credentials::from), ..GitOptions::default() })
+    };
     assert!(matches!(with(None).fetch(None), Err(GitError::Unauthorized { status: 401, sent: false, .. })));
     let wrong = with(Some(Auth::basic(None, "wr0ng"))).fetch(None).unwrap_err();
     assert!(matches!(wrong, GitError::Unauthorized { status: 401, sent: true, .. }));
     assert!(!format!("{wrong} {wrong:?}").contains("wr0ng"));
     assert!(with(Some(Auth::basic(None, "s3cret\n"))).fetch(None).is_ok());
+    // Read at every use: a token that is renewed counts at once, one that is gone is told.
+    let token = Arc::new(Mutex::new(Some("old")));
+    let read = Arc::clone(&token);
+    let auth = Credentials::reading(move || {
+        read.lock().unwrap().map(|token| Auth::basic(None, token)).ok_or_else(|| "no such file".to_owned())
+    });
+    let renewed = remote.open_at(&remote.address, GitOptions { auth: Some(auth), ..GitOptions::default() });
+    assert!(matches!(renewed.fetch(None), Err(GitError::Unauthorized { sent: true, .. })));
+    *token.lock().unwrap() = Some("s3cret");
+    assert!(renewed.ls_remote_head(None).is_ok());
+    *token.lock().unwrap() = None;
+    let gone = renewed.fetch(None).unwrap_err();
+    assert!(matches!(&gone, GitError::Credentials { .. }) && gone.is_transient(), "{gone}");
     // Written in the address: works, and is not shown.
-    let bearer = remote.open().with_auth(Some(Auth::basic(None, "s3cret")));
-    assert!(bearer.ls_remote_head(None).is_ok());
     let embedded = remote.address.replace("http://", "http://x-access-token:s3cret@");
     let mirror = remote.open_at(&embedded, GitOptions::default());
     assert!(mirror.fetch(None).is_ok());
@@ -409,7 +423,7 @@ fn redirects_stay_on_the_host() {
     repo.commit("one", &[("f", "1")]);
     let remote = Remote::new(&repo);
     let other = TestServer::start(repo.path().parent().unwrap());
-    let auth = Some(Auth::bearer("t0ken"));
+    let auth = Some(Auth::bearer("t0ken").into());
     let old = format!("{}/renamed", remote.server.address);
     let mirror = remote.open_at(&old, GitOptions { auth, ..GitOptions::default() });
     let redirect = |to: String| {
@@ -547,7 +561,7 @@ fn https_with_a_root_of_its_own() {
     let open = |ca_file| GitMirror::open_with(&url, cache.path(), GitOptions { ca_file, ..GitOptions::default() });
     let untrusted = open(None).unwrap().fetch(None).unwrap_err();
     assert!(
-        matches!(&untrusted, GitError::Unreachable { message, .. } if message.contains("certificate")),
+        matches!(&untrusted, GitError::Untrusted { message, .. } if message.contains("certificate")),
         "{untrusted}"
     );
     let mirror = open(Some(ca)).unwrap();

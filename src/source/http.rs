@@ -1,31 +1,23 @@
 //! Git's smart protocol over HTTP, for libgit2, on the crate's own HTTP client.
 //!
-//! In: a [`Session`]: address, credentials, limits. Out: bytes for libgit2's smart transport, and on failure a
-//! [`GitError`] that says what the host did. Protocol: <https://git-scm.com/docs/http-protocol>.
+//! In: a [`Session`] (the call's limits) and a [`Remote`]: address, credentials. Out: bytes for libgit2's smart transport,
+//! and on failure a [`GitError`] that says what the host did. Protocol: <https://git-scm.com/docs/http-protocol>.
 //!
 //! Invariants: credentials go to the configured scheme, host and port only; a redirect is followed only there, only for
 //! the first request of an exchange, and only a few times; every wait and every size has a bound.
-//!
-//! libgit2 asks a process-wide factory for its transports and tells it nothing but the remote's address. So the address
-//! is a constant of a private scheme, and the session of the current call lies in a thread-local: libgit2 runs
-//! transports on the calling thread. A private scheme also keeps `url.*.insteadOf` of someone's configuration out.
 
 use super::error::{GitError, plain};
+use super::session::Session;
 use super::url::Auth;
-use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream, Transport};
+use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream};
 use reqwest::Url;
 use reqwest::blocking::{Client, Response};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
-use std::cell::RefCell;
 use std::io::{self, Read, Write};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// The one address that libgit2 is given.
-pub(super) const PRIVATE_URL: &str = "driftless://session/";
-const PRIVATE_SCHEME: &str = "driftless";
 const MAX_REDIRECTS: usize = 3;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Git hosts treat what does not begin with `git/` as a browser.
@@ -33,138 +25,66 @@ const USER_AGENT: &str = concat!("git/2.40 (driftless ", env!("CARGO_PKG_VERSION
 /// Largest request body: pushed notes are small, and so are lists of commits that we have.
 const MAX_REQUEST_BYTES: usize = 64 * 1024 * 1024;
 
-/// Bounds of one call.
-#[derive(Debug, Clone)]
-pub(super) struct Bounds {
-    /// Longest silence.
-    pub idle: Duration,
-    /// Longest call.
-    pub total: Duration,
-    /// Most bytes received.
-    pub bytes: u64,
-    /// Set when the process shuts down.
-    pub cancel: Arc<AtomicBool>,
-}
-
-/// One call to one remote repository.
-pub(super) struct Session {
+/// A repository behind HTTP.
+pub(super) struct Remote {
     client: Client,
-    shown: String,
     /// The repository's address, as redirected.
     base: Mutex<Url>,
     auth: Option<Auth>,
-    bounds: Bounds,
-    deadline: Instant,
-    received: AtomicU64,
-    /// What happened, in our words: libgit2 keeps only a text.
-    failure: Mutex<Option<GitError>>,
 }
 
-thread_local! {
-    static CURRENT: RefCell<Option<Arc<Session>>> = const { RefCell::new(None) };
-}
-
-/// Puts the former session back, also on unwind.
-struct Restore(Option<Arc<Session>>);
-
-impl Drop for Restore {
-    fn drop(&mut self) {
-        CURRENT.with(|current| current.replace(self.0.take()));
+impl Remote {
+    /// The repository at this address.
+    pub(super) fn new(client: Client, url: &Url, auth: Option<Auth>) -> Arc<Self> {
+        Arc::new(Self { client, base: Mutex::new(url.clone()), auth })
     }
 }
 
-impl Session {
-    /// A session; its time starts to run now.
-    pub(super) fn new(client: Client, url: &Url, auth: Option<Auth>, bounds: Bounds) -> Arc<Self> {
-        let deadline = Instant::now() + bounds.total;
-        Arc::new(Self {
-            client,
-            shown: url.as_str().trim_end_matches('/').to_owned(),
-            base: Mutex::new(url.clone()),
-            auth,
-            bounds,
-            deadline,
-            received: AtomicU64::new(0),
-            failure: Mutex::new(None),
-        })
-    }
+/// What libgit2 holds: makes exchanges for the session of the call that it was made in.
+#[derive(Clone)]
+pub(super) struct Subtransport {
+    session: Arc<Session>,
+    host: Arc<Remote>,
+}
 
-    /// Runs libgit2 calls whose remote is [`PRIVATE_URL`] against this session.
-    pub(super) fn run<T>(self: &Arc<Self>, call: impl FnOnce() -> Result<T, git2::Error>) -> Result<T, GitError> {
-        register()?;
-        let _restore = Restore(CURRENT.with(|current| current.replace(Some(Arc::clone(self)))));
-        let result = call();
-        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
-        result.map_err(|error| failure.unwrap_or_else(|| GitError::from_git2(&self.shown, &error)))
-    }
-
-    /// True once the call must end.
-    pub(super) fn is_over(&self) -> bool {
-        self.bounds.cancel.load(Ordering::Relaxed) || Instant::now() >= self.deadline
-    }
-
-    fn fail(&self, error: GitError) -> io::Error {
-        let text = error.to_string();
-        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        failure.get_or_insert(error);
-        io::Error::other(text)
-    }
-
-    fn check(&self) -> io::Result<()> {
-        let repository = || self.shown.clone();
-        if self.bounds.cancel.load(Ordering::Relaxed) {
-            return Err(self.fail(GitError::Cancelled { repository: repository() }));
-        }
-        if Instant::now() >= self.deadline {
-            return Err(self.fail(GitError::TimedOut { repository: repository() }));
-        }
-        if self.received.load(Ordering::Relaxed) > self.bounds.bytes {
-            return Err(self.fail(GitError::TooLarge { repository: repository(), limit: self.bounds.bytes }));
-        }
-        Ok(())
-    }
-
-    fn broken(&self, timed_out: bool, message: &str) -> io::Error {
-        let repository = self.shown.clone();
-        self.fail(if timed_out {
-            GitError::TimedOut { repository }
-        } else {
-            GitError::Unreachable { repository, message: plain(message) }
-        })
+impl Subtransport {
+    /// For libgit2's smart transport.
+    pub(super) fn new(session: Arc<Session>, host: Arc<Remote>) -> Self {
+        Self { session, host }
     }
 
     fn base(&self) -> Url {
-        self.base.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.host.base.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Sends one request to `url`, which is on the session's own host.
     fn send(&self, url: &Url, post: Option<(Service, Vec<u8>)>) -> io::Result<Response> {
-        self.check()?;
+        self.session.check()?;
         let request = match post {
-            None => self.client.get(url.clone()).header(ACCEPT, "*/*").header("Pragma", "no-cache"),
+            None => self.host.client.get(url.clone()).header(ACCEPT, "*/*").header("Pragma", "no-cache"),
             Some((service, body)) => self
+                .host
                 .client
                 .post(url.clone())
                 .header(CONTENT_TYPE, format!("application/x-{}-request", name(service)))
                 .header(ACCEPT, format!("application/x-{}-result", name(service)))
                 .body(body),
         };
-        let request = match &self.auth {
+        let request = match &self.host.auth {
             None => request,
             Some(auth) => {
                 let text = auth.header(url.host_str().unwrap_or_default());
                 let value = HeaderValue::from_str(&text);
                 let mut value =
-                    value.map_err(|_| self.broken(false, "the token holds characters that no header can"))?;
+                    value.map_err(|_| self.session.broken(false, "the token holds characters that no header can"))?;
                 value.set_sensitive(true);
                 request.header(AUTHORIZATION, value)
             }
         };
-        let left = self.deadline.saturating_duration_since(Instant::now());
         request
-            .timeout(self.bounds.idle.min(left))
+            .timeout(self.session.bounds.idle.min(self.session.left()))
             .send()
-            .map_err(|error| self.broken(error.is_timeout(), &chain(error)))
+            .map_err(|error| self.session.broken(error.is_timeout(), &chain(error)))
     }
 
     /// `GET …/info/refs`, following what redirects may be followed.
@@ -179,12 +99,15 @@ impl Session {
                 let mut base = url.clone();
                 base.set_path(&root);
                 base.set_query(None);
-                *self.base.lock().unwrap_or_else(PoisonError::into_inner) = base;
+                *self.host.base.lock().unwrap_or_else(PoisonError::into_inner) = base;
                 return Ok(response);
             }
             url = self.redirected(&url, &response)?;
         }
-        Err(self.fail(GitError::Redirect { repository: self.shown.clone(), to: "itself, again and again".to_owned() }))
+        Err(self.session.fail(GitError::Redirect {
+            repository: self.session.shown.clone(),
+            to: "itself, again and again".to_owned(),
+        }))
     }
 
     /// Where a redirect leads, if it may be followed: same scheme, host and port, and still an `info/refs`, so that the
@@ -203,7 +126,7 @@ impl Session {
     }
 
     fn refuse_redirect(&self, to: &str) -> io::Error {
-        self.fail(GitError::Redirect { repository: self.shown.clone(), to: plain(to) })
+        self.session.fail(GitError::Redirect { repository: self.session.shown.clone(), to: plain(to) })
     }
 
     /// `POST …/git-upload-pack` or `…/git-receive-pack`. Redirects are not followed here.
@@ -218,7 +141,7 @@ impl Session {
 
     /// The response, if it is what was asked for.
     fn expect(&self, response: Response, content_type: &str) -> io::Result<Response> {
-        let repository = self.shown.clone();
+        let repository = self.session.shown.clone();
         let status = response.status().as_u16();
         let error = match status {
             200 => {
@@ -229,7 +152,7 @@ impl Session {
                 }
                 GitError::NotGit { repository }
             }
-            401 | 403 => GitError::Unauthorized { repository, status, sent: self.auth.is_some() },
+            401 | 403 => GitError::Unauthorized { repository, status, sent: self.host.auth.is_some() },
             404 | 410 => GitError::RepositoryNotFound { repository },
             _ => {
                 let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
@@ -240,7 +163,7 @@ impl Session {
                 }
             }
         };
-        Err(self.fail(error))
+        Err(self.session.fail(error))
     }
 }
 
@@ -272,13 +195,9 @@ fn chain(error: reqwest::Error) -> String {
     text
 }
 
-/// What libgit2 holds: makes exchanges for the session of the call that it was made in.
-struct Subtransport(Arc<Session>);
-
 impl SmartSubtransport for Subtransport {
     fn action(&self, _url: &str, service: Service) -> Result<Box<dyn SmartSubtransportStream>, git2::Error> {
-        let session = Arc::clone(&self.0);
-        Ok(Box::new(Exchange { session, service, request: Vec::new(), response: None }))
+        Ok(Box::new(Exchange { transport: self.clone(), service, request: Vec::new(), response: None }))
     }
 
     fn close(&self) -> Result<(), git2::Error> {
@@ -288,7 +207,7 @@ impl SmartSubtransport for Subtransport {
 
 /// One request and its response: what is written is the request, the first read sends it.
 struct Exchange {
-    session: Arc<Session>,
+    transport: Subtransport,
     service: Service,
     request: Vec<u8>,
     response: Option<Response>,
@@ -297,8 +216,9 @@ struct Exchange {
 impl Write for Exchange {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.request.len() + bytes.len() > MAX_REQUEST_BYTES {
-            let (repository, limit) = (self.session.shown.clone(), MAX_REQUEST_BYTES as u64);
-            return Err(self.session.fail(GitError::TooLarge { repository, limit }));
+            let session = &self.transport.session;
+            let (repository, limit) = (session.shown.clone(), MAX_REQUEST_BYTES as u64);
+            return Err(session.fail(GitError::TooLarge { repository, limit }));
         }
         self.request.extend_from_slice(bytes);
         Ok(bytes.len())
@@ -311,12 +231,12 @@ impl Write for Exchange {
 
 impl Read for Exchange {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.session.check()?;
+        self.transport.session.check()?;
         if self.response.is_none() {
             let response = match self.service {
-                Service::UploadPackLs | Service::ReceivePackLs => self.session.advertisement(self.service),
+                Service::UploadPackLs | Service::ReceivePackLs => self.transport.advertisement(self.service),
                 Service::UploadPack | Service::ReceivePack => {
-                    self.session.exchange(self.service, std::mem::take(&mut self.request))
+                    self.transport.exchange(self.service, std::mem::take(&mut self.request))
                 }
             };
             self.response = Some(response?);
@@ -325,29 +245,11 @@ impl Read for Exchange {
         let count = response.read(buffer).map_err(|error| {
             let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<reqwest::Error>());
             let timed_out = error.kind() == io::ErrorKind::TimedOut || inner.is_some_and(reqwest::Error::is_timeout);
-            self.session.broken(timed_out, "the connection broke in mid-answer")
+            self.transport.session.broken(timed_out, "the connection broke in mid-answer")
         })?;
-        self.session.received.fetch_add(count as u64, Ordering::Relaxed);
-        self.session.check()?;
+        self.transport.session.count(count)?;
         Ok(count)
     }
-}
-
-fn register() -> Result<(), GitError> {
-    static REGISTERED: OnceLock<Result<(), String>> = OnceLock::new();
-    let outcome = REGISTERED.get_or_init(|| {
-        #[expect(unsafe_code, reason = "must not run beside other registrations: the OnceLock is the only caller")]
-        let registered = unsafe {
-            git2::transport::register(PRIVATE_SCHEME, |remote| {
-                let session = CURRENT.with(|current| current.borrow().clone());
-                let session =
-                    session.ok_or_else(|| git2::Error::from_str("no session: a remote used outside of one"))?;
-                Transport::smart(remote, true, Subtransport(session))
-            })
-        };
-        registered.map_err(|error| error.message().to_owned())
-    });
-    outcome.clone().map_err(|message| GitError::Git { repository: "libgit2".to_owned(), message })
 }
 
 /// The HTTP client: rustls with the system's roots, and those of `ca_file` besides. Clients without a file of their own

@@ -40,6 +40,11 @@ impl MirrorDir {
         &self.path
     }
 
+    /// The cache directory.
+    pub(super) fn parent(&self) -> &Path {
+        self.path.parent().unwrap_or(&self.path)
+    }
+
     fn unusable(&self, error: &std::io::Error) -> GitError {
         GitError::Cache { path: self.path.display().to_string(), message: error.to_string() }
     }

@@ -15,6 +15,8 @@ mod odb;
 mod packs;
 mod remote;
 mod resolve;
+mod session;
+pub mod ssh;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tree;
@@ -38,5 +40,6 @@ pub use follow::{Follower, Watched};
 pub use git::{CommitInfo, Fetched, GitMirror, GitOptions, Head};
 pub use merge::{Merge, Merged};
 pub use odb::is_lfs_pointer;
+pub use ssh::SshOptions;
 pub use tree::{Entry, Revision, SourceTree, TreeError};
-pub use url::{Auth, RepoUrl};
+pub use url::{Auth, Credentials, RepoUrl};

@@ -4,7 +4,7 @@
 //! it. Branches live under `refs/remotes/origin/` in the mirror, so that nothing here ever touches `refs/notes/`.
 
 use super::error::{GitError, plain};
-use super::http::{PRIVATE_URL, Session};
+use super::session::{PRIVATE_URL, Session};
 use super::tree::Revision;
 use git2::{
     AutotagOption, Direction, FetchOptions, Oid, PushOptions, Remote, RemoteCallbacks, RemoteConnection, Repository,

@@ -4,7 +4,7 @@
 //! In: a directory. Out: the address, as far as one is configured; credentials in it are set apart. Nothing is fetched.
 
 use super::local::open_local;
-use super::url::RepoUrl;
+use super::url::{RepoUrl, is_scp_like};
 use std::path::Path;
 
 /// Clones of clones that are followed.
@@ -42,31 +42,11 @@ fn origin(path: &Path) -> Option<Upstream> {
     let work = repo.workdir()?.to_owned();
     let remote = repo.find_remote("origin").ok()?;
     let text = remote.url().ok()?.trim().to_owned();
-    if let Some((host, path)) = ssh_parts(&text) {
-        // The same repository as by https: it is the host's to offer both.
-        let url = RepoUrl::parse(&format!("https://{host}/{}", path.trim_start_matches('/'))).ok()?;
-        return Some(Upstream { identity: url.identity(), name: url.name(), url: None });
-    }
-    let url = match text.contains("://") {
+    let url = match text.contains("://") || is_scp_like(&text) {
         true => RepoUrl::parse(&text).ok()?,
         false => RepoUrl::local(&work.join(&text)).ok()?,
     };
     Some(Upstream { identity: url.identity(), name: url.name(), url: Some(url) })
-}
-
-/// Host and path of an ssh address: `ssh://git@host:22/path` or `git@host:path`.
-fn ssh_parts(text: &str) -> Option<(&str, &str)> {
-    let (authority, path) = match text.split_once("://") {
-        Some(("ssh" | "git+ssh" | "ssh+git", rest)) => rest.split_once('/')?,
-        Some(_) => return None,
-        None => {
-            let (before, path) = text.split_once(':')?;
-            (!before.contains('/')).then_some((before, path))?
-        }
-    };
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    let host = host.split_once(':').map_or(host, |(host, _)| host);
-    (!host.is_empty() && !path.is_empty()).then_some((host, path))
 }
 
 #[cfg(test)]

@@ -4,9 +4,11 @@
 //! holds a credential, and an [`Auth`] that can be shown nowhere.
 
 use super::error::GitError;
+use super::ssh::SshAddress;
 use reqwest::Url;
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 /// Longest address that is accepted, in bytes.
 const MAX_URL_BYTES: usize = 4096;
@@ -64,6 +66,39 @@ impl fmt::Debug for Auth {
     }
 }
 
+/// Where credentials come from. They are asked for at every call, so that a token can be changed while a daemon runs.
+#[derive(Clone)]
+pub struct Credentials(Arc<Read>);
+
+type Read = dyn Fn() -> Result<Auth, String> + Send + Sync;
+
+impl Credentials {
+    /// Credentials that are read anew each time; the error says what is missing.
+    pub fn reading(read: impl Fn() -> Result<Auth, String> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
+    }
+
+    /// What they are now.
+    ///
+    /// # Errors
+    /// Why they cannot be read.
+    pub fn read(&self) -> Result<Auth, String> {
+        (self.0)()
+    }
+}
+
+impl From<Auth> for Credentials {
+    fn from(auth: Auth) -> Self {
+        Self::reading(move || Ok(auth.clone()))
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credentials(withheld)")
+    }
+}
+
 /// Where a repository is.
 #[derive(Clone, PartialEq, Eq)]
 enum Address {
@@ -71,6 +106,8 @@ enum Address {
     Local(PathBuf),
     /// Smart HTTP. No user information, query or fragment; no `/` at the end.
     Http(Box<Url>),
+    /// Behind SSH.
+    Ssh(Box<SshAddress>),
 }
 
 /// A repository's address, without credentials: what is shown, compared and hashed.
@@ -81,11 +118,12 @@ pub struct RepoUrl {
 }
 
 impl RepoUrl {
-    /// Reads an address: a path (made absolute against the working directory), `file://`, `https://` or `http://`.
+    /// Reads an address: a path (made absolute against the working directory), `file://`, `https://`, `http://`, `ssh://`
+    /// or `user@host:path`.
     /// Credentials in it are set apart ([`RepoUrl::embedded_auth`]) and never shown.
     ///
     /// # Errors
-    /// For ssh addresses, unknown schemes and malformed text. The error never quotes a credential.
+    /// For unknown schemes and malformed text. The error never quotes a credential.
     pub fn parse(text: &str) -> Result<Self, GitError> {
         let text = text.trim();
         let invalid = |why: &str| GitError::InvalidUrl { url: shown(text), why: why.to_owned() };
@@ -99,10 +137,10 @@ impl RepoUrl {
             Some((scheme, _)) => match scheme.to_ascii_lowercase().as_str() {
                 "file" => Self::from_file_url(text).ok_or_else(|| invalid("a file:// address needs an absolute path")),
                 "http" | "https" => Self::from_http(text).map_err(|why| invalid(&why)),
-                "ssh" | "git+ssh" | "ssh+git" => Err(GitError::SshUnsupported { url: shown(text) }),
-                _ => Err(invalid("only https://, file:// and paths are understood")),
+                "ssh" | "git+ssh" | "ssh+git" => SshAddress::from_url(text).map(Self::ssh).map_err(|why| invalid(&why)),
+                _ => Err(invalid("only https://, ssh://, user@host:path, file:// and paths are understood")),
             },
-            None if is_scp_like(text) => Err(GitError::SshUnsupported { url: shown(text) }),
+            None if is_scp_like(text) => SshAddress::from_short(text).map(Self::ssh).map_err(|why| invalid(&why)),
             None => Self::local(Path::new(text)),
         }
     }
@@ -115,6 +153,10 @@ impl RepoUrl {
         let path = std::path::absolute(path)
             .map_err(|error| GitError::InvalidUrl { url: path.display().to_string(), why: error.to_string() })?;
         Ok(Self { address: Address::Local(without_dots(&path)), embedded: None })
+    }
+
+    fn ssh(address: SshAddress) -> Self {
+        Self { address: Address::Ssh(Box::new(address)), embedded: None }
     }
 
     fn from_file_url(text: &str) -> Option<Self> {
@@ -158,15 +200,31 @@ impl RepoUrl {
     pub fn as_path(&self) -> Option<&Path> {
         match &self.address {
             Address::Local(path) => Some(path),
-            Address::Http(_) => None,
+            Address::Http(_) | Address::Ssh(_) => None,
         }
     }
 
-    /// The address, for a remote repository.
+    /// The address, for a repository behind HTTP.
     pub(crate) fn as_http(&self) -> Option<&Url> {
         match &self.address {
-            Address::Local(_) => None,
+            Address::Local(_) | Address::Ssh(_) => None,
             Address::Http(url) => Some(url),
+        }
+    }
+
+    /// The address, for a repository behind SSH.
+    pub(crate) fn as_ssh(&self) -> Option<&SshAddress> {
+        match &self.address {
+            Address::Local(_) | Address::Http(_) => None,
+            Address::Ssh(address) => Some(address),
+        }
+    }
+
+    /// The address by HTTP, also of a repository that is reached by SSH: the host's own, where it offers both.
+    pub fn web(&self) -> String {
+        match &self.address {
+            Address::Ssh(address) => address.web(),
+            Address::Local(_) | Address::Http(_) => self.to_string(),
         }
     }
 
@@ -176,9 +234,9 @@ impl RepoUrl {
     }
 
     /// What two spellings of one repository have in common: no credentials, no `.git` at the end. Paths are taken as
-    /// written; pass a canonical one where links matter.
+    /// written; pass a canonical one where links matter. By https and by ssh it is one repository.
     pub fn identity(&self) -> String {
-        let text = self.to_string();
+        let text = self.as_ssh().and_then(|ssh| Url::parse(&ssh.web()).ok()).map_or_else(|| self.web(), String::from);
         let trimmed = text.trim_end_matches('/');
         let trimmed = trimmed.strip_suffix("/.git").or_else(|| trimmed.strip_suffix(".git")).unwrap_or(trimmed);
         trimmed.trim_end_matches('/').to_owned()
@@ -197,6 +255,7 @@ impl fmt::Display for RepoUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.address {
             Address::Local(path) => write!(f, "{}", path.display()),
+            Address::Ssh(address) => write!(f, "{address}"),
             Address::Http(url) => f.write_str(url.as_str().trim_end_matches('/')),
         }
     }
@@ -220,7 +279,7 @@ fn shown(text: &str) -> String {
 }
 
 /// `host:path` and `user@host:path`, as git's `url_is_local_not_ssh` tells them from paths: a colon before any slash.
-fn is_scp_like(text: &str) -> bool {
+pub(super) fn is_scp_like(text: &str) -> bool {
     let colon = text.find(':');
     let slash = text.find('/');
     match (colon, slash) {
@@ -244,7 +303,12 @@ fn without_dots(path: &Path) -> PathBuf {
     })
 }
 
-fn decode(text: &str) -> String {
+/// True if every `%` begins the number of a byte.
+pub(super) fn hex_free(text: &str) -> bool {
+    text.split('%').skip(1).all(|part| part.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2)
+}
+
+pub(super) fn decode(text: &str) -> String {
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
@@ -283,6 +347,15 @@ mod tests {
             ("/srv/shop", "/srv/shop", "/srv/shop", "shop"),
             ("/srv/shop/.git", "/srv/shop/.git", "/srv/shop", "shop"),
             ("/srv/x/../shop.git/", "/srv/shop.git", "/srv/shop", "shop"),
+            ("git@git.example.com:a/b.git", "git@git.example.com:a/b.git", "https://git.example.com/a/b", "b"),
+            (
+                "ssh://git@git.example.com:22/a/b/",
+                "ssh://git@git.example.com:22/a/b",
+                "https://git.example.com/a/b",
+                "b",
+            ),
+            ("git+ssh://h/~me/my%20shop", "ssh://h/~me/my shop", "https://h/~me/my%20shop", "my shop"),
+            ("host:path", "host:path", "https://host/path", "path"),
             ("file:///srv/my%20shop", "/srv/my shop", "/srv/my shop", "my shop"),
             ("file://localhost/srv/shop", "/srv/shop", "/srv/shop", "shop"),
         ];
@@ -297,13 +370,10 @@ mod tests {
     }
 
     #[test]
-    fn ssh_is_named_as_what_it_is() {
-        for text in ["ssh://git@host/a", "git@github.com:a/b.git", "host:path"] {
-            let error = RepoUrl::parse(text).unwrap_err();
-            assert!(matches!(error, GitError::SshUnsupported { .. }), "{text}");
-            assert!(error.to_string().contains("ssh remotes are not supported yet"), "{error}");
+    fn paths_with_colons_are_paths() {
+        for text in ["./odd:name", "/srv/odd:name"] {
+            assert!(RepoUrl::parse(text).unwrap().is_local(), "{text}");
         }
-        assert!(RepoUrl::parse("./odd:name").unwrap().is_local());
     }
 
     #[test]
