@@ -24,3 +24,4 @@ mod rollouts;
 mod running;
 pub mod scratch;
 mod warnings;
+mod ssh_remote;

@@ -6,3 +6,4 @@ pub mod daemon;
 pub mod fault_proxy;
 pub mod gitea;
 pub mod scratch;
+pub mod sshd;

@@ -96,6 +96,9 @@ impl SshError {
                     keyscan(host)
                 ));
             }
+            Self::Denied { message, .. } if message.contains(".pub\"") => {
+                "the private half of that key is not in the agent: see `ssh-add -l`, and that SSH_AUTH_SOCK is set here"
+            }
             Self::Denied { message, .. } if message.contains("Load key") => {
                 "the key file cannot be read as a private key without a passphrase: check it with `ssh-keygen -yf FILE`"
             }
@@ -129,6 +132,8 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
 /// What `ssh` meant.
 pub(super) fn understood(repository: &str, said: &str, code: Option<i32>) -> GitError {
     let repository = repository.to_owned();
+    // It ends its lines with both characters.
+    let said = &said.replace('\r', "");
     let message = || gist(said);
     let has = |words: &[&str]| words.iter().any(|word| said.contains(word));
     if code == Some(255) || code.is_none() {
@@ -137,14 +142,16 @@ pub(super) fn understood(repository: &str, said: &str, code: Option<i32>) -> Git
                 repository,
                 host: plain(host),
                 fingerprint: between(said, "sent by the remote host is\n", ".\n").map(plain),
-                pinned: said.lines().find_map(|line| between(&format!("{line}\n"), " key in ", "\n").map(plain)),
+                pinned: between(said, "Offending ", "\n").and_then(|line| Some(plain(line.split_once(" key in ")?.1))),
             }
             .into();
         }
         if let Some(host) = between(said, "host key is known for ", " and you have requested") {
             return SshError::HostKeyUnknown { repository, host: plain(host) }.into();
         }
-        if let Some(path) = between(said, "Permissions ", " are too open").and_then(|t| t.split_once(" for ")) {
+        // A public key stands for one that the agent should have had: its permissions are not what is wrong.
+        let open = between(said, "Permissions ", " are too open").and_then(|text| text.split_once(" for "));
+        if let Some(path) = open.filter(|(_, path)| !path.ends_with(".pub'")) {
             let message = format!("its permissions ({}) are too open for a private key", path.0);
             return SshError::File { path: plain(path.1.trim_matches('\'')), message }.into();
         }
@@ -176,9 +183,9 @@ mod tests {
     /// What OpenSSH 9.2 prints, taken down from it.
     #[test]
     fn what_openssh_says() {
-        let changed = "@@@@@@@\n@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\n@@@@@@@\n\
-            The fingerprint for the ED25519 key sent by the remote host is\nSHA256:dFgN+CeF.\n\
-            Please contact your system administrator.\nOffending ED25519 key in /etc/kh:1\n\
+        let changed = "@@@@@@@\r\n@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\n@@@@@@@\n\
+            The fingerprint for the ED25519 key sent by the remote host is\r\nSHA256:dFgN+CeF.\r\n\
+            Add correct host key in /etc/kh to get rid of this message.\r\nOffending ED25519 key in /etc/kh:1\r\n\
             Host key for [127.0.0.1]:22951 has changed and you have requested strict checking.\nHost key verification failed.\n";
         let unknown = "No ED25519 host key is known for h.example and you have requested strict checking.\n\
             Host key verification failed.\nkex_exchange_identification: Connection closed by remote host\n";
