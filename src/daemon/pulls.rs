@@ -30,6 +30,8 @@ use tokio_util::sync::CancellationToken;
 const MOST: usize = 200;
 /// After a host that did not answer.
 const AGAIN: Duration = Duration::from_secs(60);
+/// The same where a look is asked for meanwhile: a notification says that the host is back.
+const AGAIN_ASKED: Duration = Duration::from_secs(3);
 
 /// What a scope's pull requests came to: (head, base) by number.
 type Seen = BTreeMap<u64, (String, Revision)>;
@@ -77,20 +79,24 @@ impl PullPlanner {
             let term = look.term.clone();
             tokio::select! {
                 () = term.cancelled() => {}
-                () = look.carry_out(&mut seen) => {}
+                () = look.carry_out(&mut seen, &planner.waiting) => {}
             }
         });
     }
 }
 
 impl Look {
-    async fn carry_out(&self, seen: &mut Seen) {
+    async fn carry_out(&self, seen: &mut Seen, waiting: &AtomicBool) {
         let Host::Remote(client) = &self.host else { return };
         let pulls = match blocking(client, HostClient::pulls).await {
             Ok(pulls) => pulls,
             Err(error) => {
                 tracing::warn!(%error, "pull requests cannot be listed; they are looked at again");
-                tokio::time::sleep(AGAIN).await;
+                let mut waited = Duration::ZERO;
+                while waited < AGAIN && !(waited >= AGAIN_ASKED && waiting.load(Ordering::Acquire)) {
+                    tokio::time::sleep(AGAIN_ASKED).await;
+                    waited += AGAIN_ASKED;
+                }
                 return;
             }
         };
