@@ -14,6 +14,7 @@ pub mod cases;
 pub mod cluster;
 mod gitea;
 mod hooks;
+mod https_remote;
 mod kube_prometheus;
 mod meanwhile;
 mod oneshot;

@@ -7,3 +7,4 @@ pub mod fault_proxy;
 pub mod gitea;
 pub mod scratch;
 pub mod sshd;
+pub mod web_server;
