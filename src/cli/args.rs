@@ -66,7 +66,7 @@ pub struct Common {
     /// Configuration file. Default: driftless.toml here, or at the root of the tracked branch.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["repo", "branch", "path"], help_heading = "Source")]
     pub config: Option<PathBuf>,
-    /// Repository: a path, file:// or https:// URL. Needs no configuration file.
+    /// Repository: a path, https://, ssh://, git@HOST:PATH. Needs no configuration file.
     #[arg(long, value_name = "URL|PATH", help_heading = "Source")]
     pub repo: Option<String>,
     /// Branch. Default: the repository's own.

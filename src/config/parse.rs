@@ -252,6 +252,14 @@ mod tests {
                 "driftless.toml:4: `ssh` is for an ssh address, like `git@host:team/apps.git`",
             ),
             (
+                "[[repository]]\nname = \"a\"\nurl = \"git@h:a\"\nauth = { token_env = \"A\" }\n",
+                "driftless.toml:4: `auth` is for https; an ssh address takes a key: ssh = { key_file = \"…\" }",
+            ),
+            (
+                "[[repository]]\nname = \"a\"\nurl = \"git@h:a\"\nssh = { jump = \"-oProxyCommand=x\" }\n",
+                "driftless.toml:4: `jump`: \"-oProxyCommand=x\" is no host to go through; write it like \"user@jump.example:22\"",
+            ),
+            (
                 &format!("{repository}verify = {{}}\n"),
                 "driftless.toml:4: `verify` needs `allowed_signers` or `openpgp_keys`: else nothing would be accepted",
             ),

@@ -165,8 +165,14 @@ impl Resolver<'_> {
                 "`verify` needs `allowed_signers` or `openpgp_keys`: else nothing would be accepted",
             );
         }
-        if entry.ssh.is_some() && (entry.url.contains("://") && !entry.url.contains("ssh://") || is_local(&entry.url)) {
+        let by_ssh = !is_local(&entry.url)
+            && (!entry.url.contains("://")
+                || entry.url.split("://").next().is_some_and(|scheme| scheme.contains("ssh")));
+        if entry.ssh.is_some() && !by_ssh {
             self.conflict(&at("ssh"), "`ssh` is for an ssh address, like `git@host:team/apps.git`");
+        }
+        if entry.auth.is_some() && by_ssh {
+            self.conflict(&at("auth"), "`auth` is for https; an ssh address takes a key: ssh = { key_file = \"…\" }");
         }
         Repository {
             name: entry.name,

@@ -206,6 +206,11 @@ fn keys_and_repositories_that_do_not_work() {
     has(&remote.fails(with(Path::new("/nonexistent/key"))), "SshFileUnusable", "/nonexistent/key", "check the path");
     let problem = |url: &str| Problem::from(remote.open(url, remote.ssh()).fetch(None).unwrap_err());
     has(&problem(&remote.sshd.url(Path::new("/nonexistent"))), "RepositoryNotFound", "", "check the address");
+    let public = fs::read_to_string(remote.sshd.path("client.pub")).unwrap();
+    remote.sshd.authorize(&format!("command=\"echo Welcome to this machine\" {public}"));
+    has(&problem(&remote.url()), "RepositoryAnswer", "says \"Welcome to this machine\"", "check the address");
+    remote.sshd.authorize(&format!("command=\"echo this key may not >&2; exit 1\" {public}"));
+    has(&problem(&remote.url()), "RepositoryAnswer", "this key may not", "");
     let nobody = "ssh://git@127.0.0.1:1/a";
     has(&problem(nobody), "RepositoryUnreachable", "Connection refused", "");
     has(&problem("git@nowhere.invalid:a"), "RepositoryUnreachable", "Could not resolve hostname", "");

@@ -109,6 +109,9 @@ impl SshError {
             Self::File { message, .. } if message.contains("open") => "chmod 600 it: only its owner may read a key",
             Self::File { .. } => "check the path, and that this user may read it",
             Self::Missing { .. } => "install OpenSSH's client (`openssh-client`), or use the https:// address",
+            Self::Refused { message, .. } if message.contains("instead of speaking Git") => {
+                "check the address, and that the account's shell prints nothing and runs `git-upload-pack`"
+            }
             Self::Refused { .. } => return None,
         };
         Some(text.to_owned())

@@ -4,7 +4,7 @@
 //! too long, which ends the read or write that hangs; no process outlives its conversation, also not one that `ssh`
 //! started for a jump host; what is kept of standard error has a bound.
 
-use super::super::error::GitError;
+use super::super::error::{GitError, plain};
 use super::super::session::Session;
 use super::address::SshAddress;
 use super::error::{SshError, understood};
@@ -172,6 +172,8 @@ struct Conversation {
     shared: Arc<Shared>,
     stdin: Option<ChildStdin>,
     stdout: Option<ChildStdout>,
+    /// Something was received, and it was Git's.
+    greeted: bool,
     /// Dropped to end the watchdog.
     stop: Option<Sender<()>>,
     threads: Vec<JoinHandle<()>>,
@@ -189,7 +191,7 @@ impl Conversation {
             let heard = Arc::clone(&shared);
             threads.push(thread::spawn(move || listen(&heard, stderr)));
         }
-        Self { session, shared, stdin, stdout, stop: Some(stop), threads }
+        Self { session, shared, stdin, stdout, greeted: false, stop: Some(stop), threads }
     }
 
     /// Reads or writes, with the watchdog counting.
@@ -218,6 +220,19 @@ impl Conversation {
         let said = self.shared.said.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let error = understood(&self.session.shown, &String::from_utf8_lossy(&said), status.code());
         Err(self.session.fail(error))
+    }
+
+    /// Every message of Git's begins with its length, four hexadecimal digits; a greeting for people does not.
+    fn greet(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if !self.greeted && !bytes.iter().take(4).all(u8::is_ascii_hexdigit) {
+            let said = plain(String::from_utf8_lossy(bytes).lines().next().unwrap_or_default());
+            let message = format!("the host says {said:?} instead of speaking Git");
+            return Err(self
+                .session
+                .fail(SshError::Refused { repository: self.session.shown.clone(), message }.into()));
+        }
+        self.greeted = true;
+        Ok(())
     }
 
     /// The process has ended: what it said comes to its end, unless something else holds its standard error.
@@ -258,7 +273,7 @@ impl Read for Conversation {
         let read = |own: &mut Self| own.stdout.as_mut().map_or(Ok(0), |stdout| stdout.read(buffer));
         match self.waiting(read) {
             Ok(0) => self.closed(),
-            Ok(count) => self.session.count(count).map(|()| count),
+            Ok(count) => self.greet(&buffer[..count]).and_then(|()| self.session.count(count)).map(|()| count),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
             Err(error) => Err(self.session.broken(false, &error.to_string())),
         }
