@@ -287,4 +287,22 @@ fn a_host_that_hangs_is_given_up() {
         assert!(matches!(cancelled, GitError::Cancelled { .. }), "{cancelled}");
         remote.nothing_is_left();
     }
+    // Also where nobody is left to give it up.
+    let config = format!(
+        "[[repository]]\nname = \"shop\"\nurl = \"{}\"\nssh = {{ key_file = \"{}\", known_hosts = \"{}\", jump = \"{}\" }}\n",
+        remote.url(),
+        remote.sshd.key().display(),
+        remote.sshd.known_hosts().display(),
+        jump.place(),
+    );
+    let file = remote.scratch.path("hang.toml");
+    fs::write(&file, config).unwrap();
+    let mut command = Command::new(DRIFTLESS);
+    command.arg("render").arg("--config").arg(&file).env("DRIFTLESS_CACHE", remote.cache()).stdin(Stdio::null());
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let process = Process(spawn_bound_to_process(command).unwrap());
+    let running = || processes_with(&remote.cache().join("git/ssh-").display().to_string()).len();
+    eventually("both ssh run", || (running() >= 2).then_some(()));
+    drop(process);
+    eventually("none is left", || (running() == 0).then_some(()));
 }

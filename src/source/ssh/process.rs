@@ -61,9 +61,30 @@ impl Remote {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // A group of its own, so that what it starts for a jump host ends with it.
         command.process_group(0);
+        end_with_us(&mut command);
         Ok(command)
     }
 }
+
+/// Has the kernel end it where this process is killed while the host says nothing. The signal comes with the end of the
+/// calling thread, which is the one that the conversation is held on.
+#[cfg(target_os = "linux")]
+fn end_with_us(command: &mut Command) {
+    #[expect(
+        unsafe_code,
+        reason = "between fork and exec; the call is async-signal-safe and touches no memory of ours"
+    )]
+    unsafe {
+        command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        });
+    }
+}
+
+/// Elsewhere the end of its input ends it, as soon as the host says something.
+#[cfg(not(target_os = "linux"))]
+fn end_with_us(_: &mut Command) {}
 
 /// Writes a file whose name says its content; several processes may do so at once.
 fn put(file: &Path, text: &str) -> io::Result<()> {
