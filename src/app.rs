@@ -32,6 +32,8 @@ pub struct App {
     pub on_failure: OnFailure,
     /// Repair drift.
     pub self_heal: bool,
+    /// Delete and replace only what the plan of a pull request showed.
+    pub require_plan: bool,
     /// Files that are no manifests.
     pub ignore_files: Vec<String>,
     /// How a chart is rendered.
@@ -136,6 +138,8 @@ pub fn removed_app(
     let mut app = app(config, repository, &identity.repository, entry, &identity.app, "", cluster);
     app.namespace = Some(namespace.to_owned());
     app.identity = identity.clone();
+    // Which entry was its own is not known any more: one that wants a plan keeps it from going unseen.
+    app.require_plan = config.apps.iter().any(|entry| entry.repository == repository.name && entry.require_plan);
     Some(app.removed())
 }
 
@@ -289,6 +293,7 @@ fn app(
         timeout: entry.timeout,
         on_failure: entry.on_failure,
         self_heal: entry.self_heal,
+        require_plan: entry.require_plan,
         ignore_files: entry.ignore_files.clone(),
         helm: HelmSource { release: entry.helm.release.clone(), values: entry.helm.values.clone() },
         depends_on: entry

@@ -11,9 +11,10 @@ use crate::app::App;
 use crate::config::{AppPaths, Config};
 use crate::engine::Engine;
 use crate::forecast::foresee;
-use crate::object::Problem;
+use crate::inventory::Removal;
+use crate::object::{Digest, Problem};
 use crate::outcome::{Ending, ending, error};
-use crate::plan::change::{Action, AppPlan, PlanReport, PolicyFinding};
+use crate::plan::change::{Action, AppPlan, Change, PlanReport, PolicyFinding};
 use crate::plan::planned::Sides;
 use crate::plan::{Added, Planned, added};
 use crate::policy::PolicySet;
@@ -73,6 +74,34 @@ pub struct MergePlan {
     pub verdict: Verdict,
     /// What stopped it.
     pub problems: Vec<Problem>,
+    /// What it takes away, by app.
+    pub apps: Vec<Taken>,
+}
+
+/// What a merge takes away from one app.
+pub struct Taken {
+    /// The app, as it is in the merge.
+    pub app: Arc<App>,
+    /// What the app renders to in the merge, if it renders.
+    pub digest: Option<Digest>,
+    /// What goes with it; `None` where nothing changes, or without a plan.
+    pub removes: Option<Vec<Removal>>,
+}
+
+impl Taken {
+    fn of(member: &Member, shown: &Shown) -> Self {
+        let rendered = member.rendered.as_ref().as_ref().ok();
+        let changes: Vec<&Change> =
+            shown.plan.changes.iter().filter(|change| change.actions != [Action::None]).collect();
+        let planned = matches!(shown.verdict, Verdict::Changes | Verdict::Refused) && !changes.is_empty();
+        let goes = |change: &&Change| {
+            let replaced = change.actions.contains(&Action::Replace);
+            let gone = replaced || change.actions.contains(&Action::Prune);
+            gone.then(|| Removal { object: change.object.clone(), replaced })
+        };
+        let removes = planned.then(|| changes.iter().filter_map(goes).collect());
+        Self { app: member.app.clone(), digest: rendered.map(|rendered| rendered.digest.clone()), removes }
+    }
 }
 
 impl MergePlan {
@@ -91,7 +120,13 @@ pub async fn plan_merge(
 ) -> MergePlan {
     let plan = PlanReport { revision: Some(head.to_string()), apps: Vec::new(), summary: BTreeMap::new(), error: None };
     let report = MergeReport { plan, base: Some(BaseNote::new(base.as_str())) };
-    let mut out = MergePlan { report, diffs: ObjectDiffs::default(), verdict: Verdict::Nothing, problems: Vec::new() };
+    let mut out = MergePlan {
+        report,
+        diffs: ObjectDiffs::default(),
+        verdict: Verdict::Nothing,
+        problems: Vec::new(),
+        apps: Vec::new(),
+    };
     if let Err(problems) = plan_into(ground, engines, (base, head), names, &mut out).await {
         out.verdict = Verdict::Wrong;
         out.report.plan.error = problems.first().cloned();
@@ -118,6 +153,8 @@ async fn plan_into(
         let names = pair.chosen(names)?;
         for shown in join_all(names.iter().map(|name| pair.plan_app(name))).await {
             out.verdict = out.verdict.max(shown.verdict);
+            let member = pair.merge.members.iter().find(|member| member.app.name == shown.plan.name);
+            out.apps.extend(member.map(|member| Taken::of(member, &shown)));
             for (change, sides) in shown.plan.changes.iter().zip(shown.sides) {
                 out.diffs.insert(&shown.plan.name, &shown.plan.cluster, &change.object, sides);
             }

@@ -14,6 +14,7 @@
 mod bookkeeping;
 mod look;
 mod said;
+mod reviewed;
 
 use self::bookkeeping::{
     LockKeeper, announce, conclude, note_afterwards, note_finished, remember_unchanged, save_stubbornly,
@@ -39,7 +40,7 @@ use crate::plan::{self, Answers, HookObject, Planned};
 use crate::policy::PolicySet;
 use crate::render::Rendered;
 use crate::scope::Neighbours;
-use crate::source::Revision;
+use crate::source::{GitMirror, Revision};
 use futures::future::join_all;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -115,6 +116,8 @@ pub struct HowTo<'a> {
     pub despite_hold: bool,
     /// Sync only as long as this content is what was applied last: a repair must not undo what somebody else brought about.
     pub runs: Option<&'a Digest>,
+    /// Where commits are, to tell which pull requests a revision brings (`require_plan`).
+    pub history: Option<&'a GitMirror>,
 }
 
 /// What is told while a sync runs.
@@ -390,6 +393,14 @@ async fn sync_once(
     let mut synced = Synced { warnings, ..Synced::halted(Halt::Suspended) };
     synced.halt = halt(&planned, &stored.parent, wanted, orders.despite_hold);
     if synced.halt.is_some() {
+        synced.planned = Some(planned);
+        synced.stored = Some(stored);
+        return Ok(Box::new(synced));
+    }
+    if let Some(hold) = reviewed::unreviewed(&planned, &stored.parent, wanted, orders).await {
+        stored.parent.hold = Some(hold);
+        engine.parents.save(&mut stored).await?;
+        synced.halt = held(&stored.parent, &wanted.rendered.digest, wanted.revision).map(Halt::Held);
         synced.planned = Some(planned);
         synced.stored = Some(stored);
         return Ok(Box::new(synced));

@@ -194,6 +194,7 @@ pub async fn hold(
         digest,
         reason: reason.chars().take(500).collect(),
         since: Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        waits: Vec::new(),
     };
     change(engine, app, |stored| stored.parent.hold = Some(held.clone())).await
 }

@@ -33,10 +33,10 @@ pub async fn run(args: &Plan, base: &str) -> Result<Exit, Vec<Problem>> {
         let plan =
             PlanReport { revision: None, apps: Vec::new(), summary: BTreeMap::new(), error: problems.first().cloned() };
         let report = MergeReport { plan, base: None };
-        MergePlan { report, diffs: ObjectDiffs::default(), verdict: Verdict::Wrong, problems }
+        MergePlan { report, diffs: ObjectDiffs::default(), verdict: Verdict::Wrong, problems, apps: Vec::new() }
     });
     let note = plan.note(base);
-    let MergePlan { report, diffs, verdict, problems } = plan;
+    let MergePlan { report, diffs, verdict, problems, .. } = plan;
     match args.output {
         PlanOutput::Json => print_json(&report),
         PlanOutput::Markdown => print_text(&merge_markdown(&report.plan, &diffs, &note, MAX_LENGTH)),
@@ -69,10 +69,11 @@ async fn plan_all(args: &Plan, base: &str) -> Result<MergePlan, Vec<Problem>> {
 }
 
 fn together(mut one: MergePlan, other: MergePlan) -> MergePlan {
-    let MergePlan { report, diffs, verdict, problems } = other;
+    let MergePlan { report, diffs, verdict, problems, apps } = other;
     one.verdict = one.verdict.max(verdict);
     one.problems.extend(problems);
     one.diffs.extend(diffs);
+    one.apps.extend(apps);
     for (action, n) in report.plan.summary {
         *one.report.plan.summary.entry(action).or_insert(0) += n;
     }

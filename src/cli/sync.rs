@@ -280,6 +280,7 @@ impl Job<'_> {
                 progress: &|_: Progress<'_>| {},
                 despite_hold: true,
                 runs: None,
+                history: None,
             };
             let text = match go_along(self.ground(), app, back, &how).await {
                 Ok(None) => None,
@@ -306,6 +307,7 @@ impl Job<'_> {
                 progress: &|_: Progress<'_>| {},
                 despite_hold: false,
                 runs: None,
+                history: Some(&self.scene.origin.mirror),
             };
             sync(&self.scene.engine, &self.wanted(member, rendered), &how).await;
         }
@@ -391,6 +393,7 @@ impl Job<'_> {
             progress: &progress,
             despite_hold: false,
             runs: None,
+            history: Some(&self.scene.origin.mirror),
         };
         let synced = sync(&self.scene.engine, &wanted, &how).await;
         let mut done = self.done(member, &synced);

@@ -10,13 +10,14 @@ use crate::app::App;
 use crate::apply::lease::ScopeLease;
 use crate::dependants::standing_on;
 use crate::inventory::identity::scope_name;
-use crate::inventory::{Approval, SyncRecord};
+use crate::inventory::{Approval, Parent, SyncRecord};
 use crate::object::Problem;
 use crate::outcome::{Ending, ending, message};
-use crate::reconcile::{HowTo, Progress, Synced, Wanted, look};
+use crate::reconcile::{HowTo, Progress, Synced, Wanted, held, look};
 use crate::rollback::{self, Ground};
 use crate::scope::Member;
 use crate::source::Revision;
+use std::collections::BTreeSet;
 
 /// The scene in which an app lives: the first cluster that has it.
 async fn find(common: &Common, app: &str, revision: Option<&str>) -> Result<(Scene, Member), Vec<Problem>> {
@@ -52,20 +53,29 @@ pub async fn approve(args: &OneApp) -> Result<Exit, Vec<Problem>> {
         policies: &scene.policies,
         neighbours: &scene.neighbours,
     };
+    let revision = scene.tip.revision.to_string();
     let looked = look(&scene.engine, &wanted, &scene.key).await.map_err(|halt| {
         let said = Synced::halted(halt);
         one(Problem::new("NoPlan", format!("there is no plan to approve: {}", message(&member.app, &said))))
     })?;
     let planned = looked.planned;
-    if planned.refusals.iter().all(crate::plan::Refusal::blocks) {
+    let guarded = planned.refusals.iter().any(|refusal| !refusal.blocks()).then_some(planned.approval);
+    let unseen = waits_here(&looked.stored.parent, &member, &scene.tip.revision);
+    if guarded.is_none() && unseen.is_empty() {
         print_text(&format!("{}: nothing waits for an approval at {}.\n", args.app, scene.tip.revision.short(7)));
         return Ok(Exit::Done);
     }
-    let approval = Approval { revision: scene.tip.revision.to_string(), uids: planned.approval.clone() };
+    let approvals: Vec<Approval> = guarded
+        .into_iter()
+        .chain(Some(unseen.clone()).filter(|uids| !uids.is_empty()))
+        .map(|uids| Approval { revision: revision.clone(), uids })
+        .collect();
+    let uids: BTreeSet<&String> = approvals.iter().flat_map(|approval| &approval.uids).collect();
     rollback::change(&scene.engine, &member.app, |stored| {
-        if !stored.parent.approvals.contains(&approval) {
-            stored.parent.approvals.insert(0, approval.clone());
-            stored.parent.approvals.truncate(10);
+        approvals.iter().cloned().for_each(|approval| stored.parent.approve(approval));
+        // What it waited for was given. Another hold stays.
+        if !unseen.is_empty() && stored.parent.hold.as_ref().is_some_and(|hold| hold.waits == unseen) {
+            stored.parent.hold = None;
         }
     })
     .await
@@ -73,10 +83,17 @@ pub async fn approve(args: &OneApp) -> Result<Exit, Vec<Problem>> {
     print_text(&format!(
         "{}: {} deletions are approved for {}, and no others. The next sync carries them out.\n",
         args.app,
-        approval.uids.len(),
+        uids.len(),
         scene.tip.revision.short(7)
     ));
     Ok(Exit::Done)
+}
+
+/// The deletions that a hold on this content waits with, as no reviewed plan had them.
+fn waits_here(parent: &Parent, member: &Member, revision: &Revision) -> Vec<String> {
+    let Ok(rendered) = member.rendered.as_ref() else { return Vec::new() };
+    let hold = parent.hold.as_ref().filter(|_| held(parent, &rendered.digest, revision).is_some());
+    hold.map(|hold| hold.waits.clone()).unwrap_or_default()
 }
 
 /// `driftless suspend APP` and `driftless resume APP`.
@@ -88,6 +105,11 @@ pub async fn suspend(args: &OneApp, suspended: bool) -> Result<Exit, Vec<Problem
     rollback::change(&scene.engine, &member.app, |stored| {
         stored.parent.suspended = suspended;
         if !suspended {
+            // Whoever lifts a hold that waits for a word on deletions gives it.
+            let uids = waits_here(&stored.parent, &member, &scene.tip.revision);
+            if !uids.is_empty() {
+                stored.parent.approve(Approval { revision: scene.tip.revision.to_string(), uids });
+            }
             stored.parent.hold = None;
         }
     })
@@ -164,6 +186,7 @@ pub async fn rollback(args: &Rollback) -> Result<Exit, Vec<Problem>> {
         progress: &|_: Progress<'_>| {},
         despite_hold: true,
         runs: None,
+        history: None,
     };
     let (revision, synced) = rollback::back_to(ground(&scene), &member.app, &to, &how).await.map_err(one)?;
     let end = ending(&synced);

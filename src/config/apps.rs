@@ -260,6 +260,7 @@ pub(super) fn app(
         depends_on: Vec::new(),
         prune: own.prune.or(defaults.prune).unwrap_or(true),
         prune_limit: own.prune_limit.or(defaults.prune_limit),
+        require_plan: own.require_plan.or(defaults.require_plan).unwrap_or(false),
         self_heal: own.self_heal.or(defaults.self_heal).unwrap_or(true),
         timeout: own.timeout.or(defaults.timeout).map_or(TIMEOUT, |timeout| timeout.0),
         on_failure: own.on_failure.or(defaults.on_failure).unwrap_or(OnFailure::Rollback),

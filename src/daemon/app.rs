@@ -487,7 +487,7 @@ impl AppTask {
                 self.vitals.follow(planned.members.iter().map(|m| m.object.clone()).collect());
             }
         };
-        let how = HowTo { progress: &follow, ..how_to(target, cancel, false) };
+        let how = HowTo { progress: &follow, history: Some(&self.origin.mirror), ..how_to(target, cancel, false) };
         let synced = sync(&self.engine, &wanted(target, rendered), &how).await;
         let mut timings = timings(target.seen, &synced);
         if synced.stored.is_some() {
@@ -598,7 +598,12 @@ impl AppTask {
         }
         let began = Instant::now();
         // Not despite a hold: while this waits for the app's lock, somebody may be rolling it back.
-        let how = HowTo { wait: false, runs: Some(&rendered.digest), ..how_to(&meant, cancel, false) };
+        let how = HowTo {
+            wait: false,
+            runs: Some(&rendered.digest),
+            history: Some(&self.origin.mirror),
+            ..how_to(&meant, cancel, false)
+        };
         let synced = sync(&self.engine, &wanted, &how).await;
         if matches!(synced.halt, Some(Halt::Held(_) | Halt::Suspended)) {
             // A wish that this repair met before its own event came: heard now, since that event brings no news then.
@@ -730,7 +735,8 @@ fn wanted<'a>(target: &'a Target, rendered: &'a Rendered) -> Wanted<'a> {
 fn quiet(_: Progress<'_>) {}
 
 fn how_to<'a>(target: &Target, cancel: &'a CancellationToken, despite_hold: bool) -> HowTo<'a> {
-    HowTo { wait: true, timeout: target.member.app.timeout, cancel, progress: &quiet, despite_hold, runs: None }
+    let timeout = target.member.app.timeout;
+    HowTo { wait: true, timeout, cancel, progress: &quiet, despite_hold, runs: None, history: None }
 }
 
 fn timings(seen: Instant, synced: &Synced) -> Timings {

@@ -160,6 +160,7 @@ mod tests {
             timeout: Duration::ZERO,
             on_failure: OnFailure::Report,
             self_heal: true,
+            require_plan: false,
             ignore_files: Vec::new(),
             helm: HelmSource::default(),
             depends_on: depends_on.iter().map(|&first| first.to_owned()).collect(),

@@ -9,13 +9,15 @@ use super::app::Said;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::hosts::Host;
-use crate::merge_plan::{Ground, MergePlan, Verdict, plan_merge};
+use crate::inventory::Review;
+use crate::merge_plan::{Ground, MergePlan, Taken, Verdict, plan_merge};
 use crate::object::Problem;
 use crate::render::Tools;
 use crate::report::host::Pull;
 use crate::report::host::wire::HostClient;
 use crate::report::markdown::{merge_markdown, plan_sentence};
 use crate::report::{Context, ContextKind, SendError, State};
+use crate::rollback;
 use crate::source::Revision;
 use crate::workspace::{Origin, off_thread};
 use std::collections::BTreeMap;
@@ -139,6 +141,7 @@ impl Look {
         let (base, _) = &self.base;
         let ground = Ground { config: &self.config, origin: &self.origin, tools: &self.tools };
         let plan = plan_merge(ground, &self.engines, (base, &head), &[]).await;
+        self.keep_reviews(pull.number, &head, &plan).await?;
         let mark = format!("<!-- {}:plan -->", self.config.instance.name);
         let room = client.api().longest_comment().saturating_sub(mark.len() + 1);
         let body = merge_markdown(&plan.report.plan, &plan.diffs, &plan.note(base.as_str()), room);
@@ -148,6 +151,29 @@ impl Look {
         // A comment that differs from what an earlier process wrote is news, and so is the status.
         say(state, words, !again && matches!(written, Ok(true)));
         written.map(drop).map_err(|error| Problem::new("CommentNotWritten", error.to_string()))
+    }
+}
+
+impl Look {
+    /// Keeps what the plan takes away from apps that want it seen (`require_plan`): before anybody can see it, and in the
+    /// apps' inventories, so that a restart and another instance know it, and nobody who opens a pull request can write
+    /// it. An app that was never synced has nothing to lose, and no inventory.
+    async fn keep_reviews(&self, pull: u64, head: &Revision, plan: &MergePlan) -> Result<(), Problem> {
+        for Taken { app, digest, removes } in plan.apps.iter().filter(|taken| taken.app.require_plan) {
+            let Some(engine) = self.engines.iter().find(|engine| engine.client.name() == app.cluster) else { continue };
+            let review = digest.clone().zip(removes.clone());
+            let review = review.map(|(digest, removes)| Review { pull, head: head.to_string(), digest, removes });
+            rollback::change(engine, app, |stored| {
+                let known = stored.parent.reviews.iter().find(|known| known.pull == pull);
+                // Merged a moment ago, and listed as open still: the same content adds nothing to the base any more.
+                let same = known.is_some_and(|known| Some(&known.digest) == digest.as_ref());
+                if stored.resource_version.is_some() && (review.is_some() || !same) {
+                    stored.parent.review(pull, review.clone());
+                }
+            })
+            .await?;
+        }
+        Ok(())
     }
 }
 

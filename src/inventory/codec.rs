@@ -8,7 +8,7 @@
 
 use super::identity::{ADDITIONAL_NAMESPACES, CONTAINS_GROUP_KINDS, ID, TOOLING, TOOLING_VALUE};
 use super::lock::Lock;
-use super::parent::{Approval, Hold, HookRecord, Identity, Member, Parent, SyncRecord};
+use super::parent::{Approval, Hold, HookRecord, Identity, Member, Parent, Review, SyncRecord};
 use crate::object::{Digest, Live, Manifest, Problem};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -74,6 +74,8 @@ struct State {
     hooks: Vec<HookRecord>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     delete_hooks: Vec<Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reviews: Vec<Review>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -111,6 +113,7 @@ pub fn encode(stored: &StoredParent, parent_namespace: &str) -> Value {
         approvals: stored.parent.approvals.clone(),
         hooks: stored.parent.hooks.clone(),
         delete_hooks: stored.parent.delete_hooks.clone(),
+        reviews: stored.parent.reviews.clone(),
     };
     let lines: Vec<String> = members.iter().map(|m| json!(m).to_string()).collect();
     let lines = lines.join("\n");
@@ -197,6 +200,7 @@ pub fn decode(object: &Live) -> Result<StoredParent, Problem> {
             approvals: state.approvals,
             hooks: state.hooks,
             delete_hooks: state.delete_hooks,
+            reviews: state.reviews,
         },
         // A lock or request that cannot be read is as good as none: both are retaken or rewritten.
         lock: object.annotation(LOCK).and_then(|text| serde_json::from_str(text).ok()),

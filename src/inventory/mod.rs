@@ -9,4 +9,4 @@ pub mod parent;
 
 pub use codec::{Request, StoredParent};
 pub use lock::{Holder, Lock};
-pub use parent::{Approval, Hold, HookRecord, Identity, Member, Parent, Phase, SyncRecord};
+pub use parent::{Approval, Hold, HookRecord, Identity, Member, Parent, Phase, Removal, Review, SyncRecord};

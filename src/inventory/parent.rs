@@ -44,7 +44,37 @@ pub struct Hold {
     pub reason: String,
     /// RFC 3339 time.
     pub since: String,
+    /// What it waits with for a person's word, by uid: deletions that no reviewed plan has. Empty for other holds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits: Vec<String>,
 }
+
+/// The plan that a pull request was shown with: what its merge takes away from one app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Review {
+    /// Number of the pull request.
+    pub pull: u64,
+    /// The commit at its head that was planned.
+    pub head: String,
+    /// Rendered digest of the app in the merge that was planned.
+    pub digest: Digest,
+    /// What is deleted, and what is replaced, which is deleted too.
+    pub removes: Vec<Removal>,
+}
+
+/// An object that goes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Removal {
+    /// The object.
+    pub object: ObjectRef,
+    /// True if it is created anew.
+    pub replaced: bool,
+}
+
+/// Reviews that an inventory keeps, the newest ones.
+const REVIEWS: usize = 40;
+/// Removals that these may hold together, so that an inventory stays below what a ConfigMap holds.
+const REMOVALS: usize = 1_000;
 
 /// One sync in the history, newest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,6 +178,8 @@ pub struct Parent {
     pub hooks: Vec<HookRecord>,
     /// Hooks that run when the app goes: Git no longer has them then.
     pub delete_hooks: Vec<Value>,
+    /// Plans that pull requests were shown with, newest first; kept where the app wants one (`require_plan`).
+    pub reviews: Vec<Review>,
 }
 
 /// A person's approval of one prune.
@@ -175,6 +207,31 @@ impl Parent {
             approvals: Vec::new(),
             hooks: Vec::new(),
             delete_hooks: Vec::new(),
+            reviews: Vec::new(),
+        }
+    }
+
+    /// Keeps the plan that a pull request is shown with now; `None`: there is none any more. A pull request has one.
+    pub fn review(&mut self, pull: u64, review: Option<Review>) {
+        if review.is_some() && self.reviews.iter().find(|known| known.pull == pull) == review.as_ref() {
+            return;
+        }
+        self.reviews.retain(|known| known.pull != pull);
+        self.reviews.splice(0..0, review);
+        let mut room = REMOVALS;
+        self.reviews.truncate(REVIEWS);
+        self.reviews.retain(|known| {
+            let fits = known.removes.len() <= room;
+            room = if fits { room - known.removes.len() } else { 0 };
+            fits
+        });
+    }
+
+    /// A person's word that these may go at this revision.
+    pub fn approve(&mut self, approval: Approval) {
+        if !self.approvals.contains(&approval) {
+            self.approvals.insert(0, approval);
+            self.approvals.truncate(10);
         }
     }
 

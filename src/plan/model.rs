@@ -349,6 +349,7 @@ pub fn empty_parent() -> Parent {
         approvals: Vec::new(),
         hooks: Vec::new(),
         delete_hooks: Vec::new(),
+        reviews: Vec::new(),
     }
 }
 

@@ -261,6 +261,7 @@ fn keep_wishes(stored: &mut StoredParent, theirs: StoredParent) {
     stored.parent.suspended = theirs.parent.suspended;
     stored.parent.approvals = theirs.parent.approvals;
     stored.parent.hold = theirs.parent.hold;
+    stored.parent.reviews = theirs.parent.reviews;
 }
 
 /// Renews the lock in the parent.

@@ -359,6 +359,23 @@ impl GitMirror {
         })
     }
 
+    /// The commits that `to` has and `from` has not, newest first, up to `most` of them.
+    ///
+    /// # Errors
+    /// If one of them is not there.
+    pub fn since(&self, from: Option<&Revision>, to: &Revision, most: usize) -> Result<Vec<Revision>, GitError> {
+        self.reading(to, |repo| {
+            let failed = |error: git2::Error| self.git_error(&error);
+            let mut walk = repo.revwalk().map_err(failed)?;
+            walk.push(self.oid(to)?).map_err(failed)?;
+            if let Some(from) = from {
+                walk.hide(self.oid(from)?).map_err(failed)?;
+            }
+            let found = walk.take(most).map(|oid| oid.map_err(failed)).collect::<Result<Vec<Oid>, _>>()?;
+            Ok(found.iter().filter_map(|oid| Revision::parse(&oid.to_string()).ok()).collect())
+        })
+    }
+
     /// The best common ancestor of two commits, if they share any history.
     ///
     /// # Errors

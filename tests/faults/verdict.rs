@@ -203,6 +203,7 @@ pub async fn nothing_to_do(engine: &Engine, repo: &Repo) -> Vec<String> {
             progress: &|_| {},
             despite_hold: false,
             runs: None,
+            history: None,
         };
         let synced = sync(engine, &wanted, &how).await;
         if synced.wrote || synced.halt.is_some() || synced.planned.as_ref().is_none_or(Planned::has_changes) {

@@ -7,15 +7,20 @@ use serde_json::json;
 use std::time::Duration;
 
 /// A repository on the host with the quickstart, and a daemon that hears of it by webhook alone.
-struct Hosted {
-    host: &'static Gitea,
-    name: String,
-    scratch: Scratch,
+pub struct Hosted {
+    pub host: &'static Gitea,
+    pub name: String,
+    pub scratch: Scratch,
     hook: String,
 }
 
 impl Hosted {
-    fn new(name: &str) -> Option<Self> {
+    pub fn new(name: &str) -> Option<Self> {
+        Self::with(name, "")
+    }
+
+    /// With these lines in `[defaults]`.
+    pub fn with(name: &str, defaults: &str) -> Option<Self> {
         let host = Gitea::shared()?;
         let scratch = Scratch::quickstart(name, "");
         let name = scratch.instance.clone();
@@ -27,7 +32,7 @@ impl Hosted {
         std::fs::write(scratch.path("token"), host.token()).ok()?;
         std::fs::write(scratch.path("secret"), "hook-secret\n").ok()?;
         let (token, secret) = (scratch.path("token"), scratch.path("secret"));
-        let settings = scratch.settings_text("");
+        let settings = scratch.settings_text(defaults);
         let (url, token, secret) = (host.url(&name), token.display(), secret.display());
         let config = format!(
             "{settings}\n[[repository]]\nname = \"shop\"\nurl = \"{url}\"\ninterval = \"1h\"\nauth = {{ token_file = \"{token}\" }}\n\
@@ -39,16 +44,16 @@ impl Hosted {
         Some(hosted)
     }
 
-    fn start(&self, cluster: &Cluster) -> Daemon {
+    pub fn start(&self, cluster: &Cluster) -> Daemon {
         let file = self.scratch.path("daemon.toml").display().to_string();
         Daemon::start_with(&self.scratch, cluster, &["--config", &file], "cache")
     }
 
-    fn states(&self, commit: &str, kind: &str) -> Vec<String> {
+    pub fn states(&self, commit: &str, kind: &str) -> Vec<String> {
         self.host.states(&self.name, commit, &format!("{}/{kind}", self.scratch.instance))
     }
 
-    fn head(&self) -> String {
+    pub fn head(&self) -> String {
         self.scratch.git(&["rev-parse", "HEAD"]).trim().to_owned()
     }
 }
@@ -146,7 +151,7 @@ fn forged_notifications_are_refused() {
 
 impl Hosted {
     /// The comments of a pull request that are the daemon's: id and text.
-    fn comments(&self, pull: u64) -> Vec<(u64, String)> {
+    pub fn comments(&self, pull: u64) -> Vec<(u64, String)> {
         let all = self.host.ask("GET", &format!("/repos/{OWNER}/{}/issues/{pull}/comments", self.name), None);
         let comment =
             |c: &serde_json::Value| (c["id"].as_u64().unwrap_or(0), c["body"].as_str().unwrap_or_default().to_owned());
@@ -154,13 +159,13 @@ impl Hosted {
     }
 
     /// Opens a pull request from a branch into `main`; its number.
-    fn open(&self, branch: &str) -> u64 {
+    pub fn open(&self, branch: &str) -> u64 {
         let body = json!({"title": branch, "head": branch, "base": "main"});
         self.host.ask("POST", &format!("/repos/{OWNER}/{}/pulls", self.name), Some(&body))["number"].as_u64().unwrap()
     }
 
     /// Commits and pushes the branch that is checked out.
-    fn push_branch(&self, branch: &str, message: &str) -> String {
+    pub fn push_branch(&self, branch: &str, message: &str) -> String {
         let commit = self.scratch.commit(message);
         self.scratch.git(&["push", "--quiet", "origin", &format!("HEAD:{branch}")]);
         commit

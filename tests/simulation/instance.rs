@@ -180,7 +180,15 @@ async fn sync_once(setting: &Setting, wire: Wire, id: &str, tip: &Tip) -> Once {
         };
         let cancel = CancellationToken::new();
         let timeout = Duration::from_secs(60);
-        let how = HowTo { wait: false, timeout, cancel: &cancel, progress: &|_| {}, despite_hold: false, runs: None };
+        let how = HowTo {
+            wait: false,
+            timeout,
+            cancel: &cancel,
+            progress: &|_| {},
+            despite_hold: false,
+            runs: None,
+            history: None,
+        };
         out.push((member.app.name.clone(), sync(&engine, &wanted, &how).await));
     }
     Ok(out)

@@ -258,6 +258,14 @@ impl Daemon {
         command.output().expect("the program runs")
     }
 
+    /// Another command beside it, with the repository and all else as the arguments say.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn beside(&self, cluster: &Cluster, args: &[&str]) -> Output {
+        driftless(cluster, &self.cache.with_extension("cli")).args(args).output().expect("the program runs")
+    }
+
     /// The same, which has to end with 0; its standard output.
     ///
     /// # Panics
