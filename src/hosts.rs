@@ -10,8 +10,8 @@ use crate::workspace::{Origin, read_secret};
 use jiff::Timestamp;
 use std::sync::Arc;
 
-/// Commits of which a Git host is asked at the start: one request each.
-const ASKED: usize = 5;
+/// Commits of which a Git host is asked at once: one request each.
+pub const ASKED: usize = 5;
 
 /// A place where statuses are heard. Cheap to clone.
 #[derive(Clone)]

@@ -24,6 +24,7 @@ use crate::plan::{PlanOptions, owned_digest};
 use crate::policy::PolicySet;
 use crate::reconcile::{Halt, HowTo, Progress, Synced, Wanted, held, look, sync};
 use crate::render::{Rendered, Tools};
+use crate::report::letters::Letter;
 use crate::report::status_report::{DriftEntry, SyncState};
 use crate::report::sync_report::AppSync;
 use crate::report::{Context, State, Timings};
@@ -118,6 +119,8 @@ pub enum Said {
         /// A new round.
         again: bool,
     },
+    /// The comment of a pull request.
+    Comment(Letter),
     /// What a host says was said of a commit.
     Known(Revision, Vec<(Context, State)>),
     /// `driftless sync` asks for it: look where the branch is, then answer with [`Wake::Asked`].

@@ -6,6 +6,7 @@
 use super::voice::Voice;
 use crate::config::Config;
 use crate::hosts::hosts_of;
+use crate::report::letters::Letter;
 use crate::report::recover::{closing, unfinished};
 use crate::report::{Context, ContextKind, Ledger, Note, Reporter as _, State, Timings};
 use crate::server::Metrics;
@@ -112,6 +113,13 @@ impl Herald {
             if ledger.state(revision, context).is_none_or(|known| known == State::Pending) {
                 ledger.learn(&Note::new(Timestamp::UNIX_EPOCH, revision, context, *state, ""));
             }
+        }
+    }
+
+    /// Writes a pull request's comment, where pull requests are planned.
+    pub fn comment(&self, letter: Letter) {
+        if let Some(voice) = self.voices.iter().find(|voice| voice.writes_comments()) {
+            voice.write(letter);
         }
     }
 

@@ -15,11 +15,13 @@ use crate::object::Problem;
 use crate::render::Tools;
 use crate::report::host::Pull;
 use crate::report::host::wire::HostClient;
+use crate::report::letters::Letter;
 use crate::report::markdown::{merge_markdown, plan_sentence};
 use crate::report::{Context, ContextKind, SendError, State};
 use crate::rollback;
 use crate::source::Revision;
 use crate::workspace::{Origin, off_thread};
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -146,11 +148,15 @@ impl Look {
         let room = client.api().longest_comment().saturating_sub(mark.len() + 1);
         let body = merge_markdown(&plan.report.plan, &plan.diffs, &plan.note(base.as_str()), room);
         let (text, number) = (format!("{mark}\n{body}"), pull.number);
-        let written = blocking(client, move |client| client.comment(number, &mark, &text)).await;
+        let asked = mark.clone();
+        let shown = blocking(client, move |client| client.shown(number, &asked)).await;
         let (state, words) = verdict(&plan);
         // A comment that differs from what an earlier process wrote is news, and so is the status.
-        say(state, words, !again && matches!(written, Ok(true)));
-        written.map(drop).map_err(|error| Problem::new("CommentNotWritten", error.to_string()))
+        let news = shown.is_ok_and(|shown| shown.as_deref().map(str::trim) != Some(text.trim()));
+        let letter = Letter { pull: number, mark, text, written: Timestamp::now() };
+        let _ = self.say.send(Said::Comment(letter));
+        say(state, words, !again && news);
+        Ok(())
     }
 }
 

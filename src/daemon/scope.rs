@@ -256,6 +256,7 @@ impl ScopeTask {
     fn take(&self, mind: &mut Mind, word: Said) {
         let herald = &self.herald;
         let word = match word {
+            Said::Comment(letter) => return herald.comment(letter),
             Said::Known(revision, said) => return herald.learn(&revision, &said),
             Said::Plan { revision, state, text, again } => {
                 if again {
@@ -290,7 +291,7 @@ impl ScopeTask {
                 }
             }
             Said::Again(revision, why) if revision == head => herald.begin_again(&head, why),
-            Said::Again(..) | Said::Asked(_) | Said::Left | Said::Known(..) | Said::Plan { .. } => {}
+            Said::Again(..) | Said::Asked(_) | Said::Left | Said::Known(..) | Said::Comment(_) | Said::Plan { .. } => {}
             Said::Health(app, health) => {
                 mind.health.set(app, health);
                 self.say_health(mind, &head);

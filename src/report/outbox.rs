@@ -10,9 +10,9 @@
 //! Time and chance are arguments, so that the schedule is tested without waiting; only [`Outbox::flush`] looks at the
 //! clock.
 
+pub use super::outbox_error::{OutboxError, SendError};
 use super::outbox_store::{Store, Unusable};
-use super::status::Note;
-use crate::object::Problem;
+use super::status::{Context, Note, State};
 use crate::source::{Backoff, Revision};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{HashSet, VecDeque};
@@ -37,74 +37,6 @@ pub trait Reporter: Send + Sync {
     /// # Errors
     /// With how the host refused, and whether trying again makes sense.
     fn send(&self, note: &Note) -> Result<(), SendError>;
-}
-
-/// Why a note was not taken.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct SendError {
-    /// For a person; holds no credential.
-    pub message: String,
-    /// How long the host asks to be left alone.
-    pub retry_after: Option<Duration>,
-    /// True if the same note will never be taken (unknown commit, limit of the host reached).
-    pub permanent: bool,
-    /// True if nothing will be taken until a person does something: the token is not accepted, the repository not seen.
-    pub denied: bool,
-}
-
-impl SendError {
-    /// Worth another attempt.
-    pub fn transient(message: impl Into<String>) -> Self {
-        Self { message: message.into(), retry_after: None, permanent: false, denied: false }
-    }
-
-    /// Not worth another attempt.
-    pub fn permanent(message: impl Into<String>) -> Self {
-        Self { message: message.into(), retry_after: None, permanent: true, denied: false }
-    }
-
-    /// A person has to do something first; then it is worth another attempt.
-    #[must_use]
-    pub fn denied(mut self) -> Self {
-        self.denied = true;
-        self
-    }
-
-    /// Adds how long the host asks to be left alone.
-    #[must_use]
-    pub fn after(mut self, wait: Duration) -> Self {
-        self.retry_after = Some(wait);
-        self
-    }
-}
-
-/// An outbox that cannot be kept on disk.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum OutboxError {
-    /// Another process has the directory.
-    #[error("the outbox {0} is used by another process")]
-    InUse(String),
-    /// The file system says no.
-    #[error("the outbox {path}: {message}")]
-    Io {
-        /// The directory.
-        path: String,
-        /// What happened.
-        message: String,
-    },
-}
-
-impl From<OutboxError> for Problem {
-    fn from(error: OutboxError) -> Self {
-        let hint = match &error {
-            OutboxError::InUse(_) => {
-                "one process reports for an instance: stop the other one, or give it its own directory"
-            }
-            OutboxError::Io { .. } => "check that the directory can be written and that the disk is not full",
-        };
-        Self::new("OutboxUnusable", error.to_string()).hint(hint)
-    }
 }
 
 #[derive(Debug, Clone)]
@@ -235,6 +167,32 @@ impl Outbox {
             self.make_room(&mut queue);
         }
         kept.map(|()| true).map_err(|error| OutboxError::Io { path: "queue".to_owned(), message: error.to_string() })
+    }
+
+    /// Takes off what another process has said meanwhile, where `said` tells what the host has under a key that ends. A
+    /// new round, which begins with `pending`, stays, unless it comes to the same. How many went.
+    pub fn drop_said(&self, said: &dyn Fn(&Revision, &Context) -> Option<State>) -> usize {
+        let mut queue = self.queue();
+        let mut keys: Vec<(Revision, Context)> = Vec::new();
+        for item in &queue.items {
+            let key = (item.note.revision.clone(), item.note.context.clone());
+            if key.1.kind.ends() && !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+        let mut gone: Vec<u64> = Vec::new();
+        for (revision, context) in keys {
+            let Some(state) = said(&revision, &context).filter(|state| state.is_final()) else { continue };
+            let of_key = |item: &&Item| item.note.revision == revision && item.note.context == context;
+            let waiting: Vec<(u64, State)> =
+                queue.items.iter().filter(of_key).map(|item| (item.number, item.note.state)).collect();
+            let over = state == State::Superseded || waiting.last().is_some_and(|(_, last)| *last == state);
+            let old = waiting.iter().take_while(|(_, waits)| over || waits.is_final());
+            gone.extend(old.map(|(number, _)| *number));
+        }
+        queue.items.retain(|item| !gone.contains(&item.number));
+        gone.iter().for_each(|number| self.forget(*number));
+        gone.len()
     }
 
     /// Gives up one note: one that a later note of its key overtakes, first of health and drift; else the oldest.

@@ -1,7 +1,7 @@
 //! Virtual time throughout; the disk is a temporary directory.
 
 use super::*;
-use crate::report::status::{Context, ContextKind, State};
+use crate::report::status::ContextKind;
 use std::fs;
 
 /// A host that answers as told, and remembers what it took.
@@ -212,4 +212,41 @@ fn notes_are_queued_while_others_are_sent() {
     let took = host.took();
     assert_eq!(took.len(), 200);
     assert!(took.windows(2).all(|pair| pair[0].parse::<usize>().unwrap() < pair[1].parse::<usize>().unwrap()));
+}
+
+/// Another daemon had the scope in between: what it said is not said again, what is new is.
+#[test]
+fn what_the_host_has_already_is_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let outbox = Outbox::open(dir.path(), 100).unwrap();
+    let notes = [
+        sync(1, State::Superseded, "superseded by 2"),
+        sync(2, State::Pending, "seen"),
+        sync(2, State::Success, "applied"),
+        sync(3, State::Failure, "too late"),
+        sync(3, State::Pending, "trying again"),
+        sync(3, State::Success, "applied after all"),
+        sync(4, State::Pending, "seen"),
+        note(1, ContextKind::Health, State::Success, "healthy"),
+        sync(5, State::Pending, "seen"),
+        sync(5, State::Error, "broken"),
+    ];
+    for note in notes {
+        outbox.enqueue(note).unwrap();
+    }
+    drop(outbox);
+    let outbox = Outbox::open(dir.path(), 100).unwrap();
+    let number = |revision: &Revision| usize::from_str_radix(revision.as_str(), 16).unwrap();
+    let said = |revision: &Revision, _: &Context| match number(revision) {
+        1 | 5 => Some(State::Superseded),
+        2 => Some(State::Success),
+        3 => Some(State::Failure),
+        4 => Some(State::Pending),
+        _ => None,
+    };
+    assert_eq!(outbox.drop_said(&said), 6);
+    let left = ["trying again", "applied after all", "seen", "healthy"];
+    assert_eq!(outbox.waiting().iter().map(|note| note.description.as_str()).collect::<Vec<_>>(), left);
+    drop(outbox);
+    assert_eq!(Outbox::open(dir.path(), 100).unwrap().len(), left.len(), "on disk too");
 }

@@ -44,6 +44,16 @@ impl Hosted {
         Some(hosted)
     }
 
+    /// Has the daemon report with a token of its own, in the file `own-token`.
+    pub fn report_with(&self, token: &str) {
+        let (file, own) = (self.scratch.path("daemon.toml"), self.scratch.path("own-token"));
+        std::fs::write(&own, token).unwrap();
+        let text = std::fs::read_to_string(&file).unwrap();
+        let report = format!("kind = \"gitea\"\ntoken_file = \"{}\"", self.scratch.path("token").display());
+        let other = format!("kind = \"gitea\"\ntoken_file = \"{}\"", own.display());
+        std::fs::write(&file, text.replace(&report, &other)).unwrap();
+    }
+
     pub fn start(&self, cluster: &Cluster) -> Daemon {
         let file = self.scratch.path("daemon.toml").display().to_string();
         Daemon::start_with(&self.scratch, cluster, &["--config", &file], "cache")
@@ -96,12 +106,8 @@ fn a_push_gets_its_status() {
 fn statuses_wait_for_a_token() {
     let Some(hosted) = Hosted::new("token") else { return };
     let cluster = Cluster::embedded();
-    let (file, own) = (hosted.scratch.path("daemon.toml"), hosted.scratch.path("own-token"));
-    std::fs::write(&own, "wrong").unwrap();
-    let text = std::fs::read_to_string(&file).unwrap();
-    let report = format!("kind = \"gitea\"\ntoken_file = \"{}\"", hosted.scratch.path("token").display());
-    let other = format!("kind = \"gitea\"\ntoken_file = \"{}\"", own.display());
-    std::fs::write(&file, text.replace(&report, &other)).unwrap();
+    let own = hosted.scratch.path("own-token");
+    hosted.report_with("wrong");
     let daemon = hosted.start(&cluster);
     let commit = hosted.head();
     daemon.eventually("the sync", || {
@@ -191,7 +197,12 @@ fn a_pull_request_gets_its_plan() {
     let head = hosted.push_branch("feature", "a new web");
     let pull = hosted.open("feature");
     daemon.eventually("its plan", || (hosted.states(&head, "plan") == ["pending", "success"]).then_some(()));
-    let comments = hosted.comments(pull);
+    let about = |daemon: &Daemon, pull: u64, text: &str| {
+        daemon.eventually("its comment", || {
+            Some(hosted.comments(pull)).filter(|all| all.iter().any(|c| c.1.contains(text)))
+        })
+    };
+    let comments = about(&daemon, pull, &head[..8]);
     assert_eq!(comments.len(), 1, "{comments:?}");
     let (id, text) = comments[0].clone();
     assert!(
@@ -207,7 +218,7 @@ fn a_pull_request_gets_its_plan() {
     hosted.scratch.write("web/secret.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: s}\n");
     let head = hosted.push_branch("feature", "no secret");
     planned(&head);
-    let comments = hosted.comments(pull);
+    let comments = about(&daemon, pull, &head[..8]);
     assert!(comments.len() == 1 && comments[0].0 == id && comments[0].1.contains(&head[..8]), "{comments:?}");
 
     // The base moves: planned anew, and nothing of the base is the pull request's.
@@ -229,7 +240,34 @@ fn a_pull_request_gets_its_plan() {
     let broken = hosted.push_branch("broken", "broken");
     let other = hosted.open("broken");
     daemon.eventually("a failure", || (hosted.states(&broken, "plan") == ["pending", "failure"]).then_some(()));
-    assert!(hosted.comments(other)[0].1.contains("web/app.yaml:"), "{:?}", hosted.comments(other));
+    about(&daemon, other, "web/app.yaml:");
     assert_eq!((hosted.states(&head, "plan"), hosted.comments(pull)), before, "nothing is said twice");
     assert_eq!(hosted.states(&base, "sync"), ["pending", "success"]);
+}
+
+/// A comment that the host does not take waits on disk, through a crash and beyond the end of its pull request.
+#[test]
+fn a_comment_waits_through_a_crash() {
+    let Some(hosted) = Hosted::new("letter") else { return };
+    let cluster = Cluster::embedded();
+    hosted.report_with(&hosted.host.token_for(&hosted.name, "read:repository"));
+    let daemon = hosted.start(&cluster);
+    hosted.scratch.git(&["checkout", "-q", "-b", "feature"]);
+    hosted.scratch.replace("web/app.yaml", "web:1.0", "web:2.0");
+    let head = hosted.push_branch("feature", "a new web");
+    let pull = hosted.open("feature");
+    daemon.eventually("it is planned", || daemon.has_logged("a comment was not written").then_some(()));
+    assert!(hosted.comments(pull).is_empty() && hosted.states(&head, "plan").is_empty());
+    daemon.kill();
+    hosted.host.ask(
+        "PATCH",
+        &format!("/repos/{OWNER}/{}/pulls/{pull}", hosted.name),
+        Some(&json!({"state": "closed"})),
+    );
+    std::fs::write(hosted.scratch.path("own-token"), hosted.host.token()).unwrap();
+    let daemon = hosted.start(&cluster);
+    let comment = daemon.eventually("the comment", || hosted.comments(pull).pop());
+    assert!(comment.1.contains("1 to roll out") && comment.1.contains(&head[..8]), "{}", comment.1);
+    daemon.eventually("its status", || (hosted.states(&head, "plan") == ["pending", "success"]).then_some(()));
+    assert_eq!(hosted.comments(pull).len(), 1);
 }

@@ -17,6 +17,9 @@ use tempfile::TempDir;
 /// The owner of every repository.
 pub const OWNER: &str = "owner";
 
+/// The owner's.
+const PASSWORD: &str = "Secret123456";
+
 /// A running Gitea.
 pub struct Gitea {
     address: String,
@@ -88,7 +91,7 @@ impl Gitea {
             text(&output.stdout).lines().last().unwrap_or_default().to_owned()
         };
         run(&["migrate"]);
-        let account = ["--username", OWNER, "--password", "Secret123456", "--email", "owner@example.org"];
+        let account = ["--username", OWNER, "--password", PASSWORD, "--email", "owner@example.org"];
         run(&[&["admin", "user", "create", "--admin", "--must-change-password=false"][..], &account[..]].concat());
         let token = run(&["admin", "user", "generate-access-token", "--username", OWNER, "--scopes", "all", "--raw"]);
         let mut web = gitea();
@@ -114,6 +117,16 @@ impl Gitea {
     /// The token of [`OWNER`].
     pub fn token(&self) -> &str {
         &self.token
+    }
+
+    /// Another one, which may do less: `read:repository`.
+    pub fn token_for(&self, name: &str, scope: &str) -> String {
+        let call = self.http.post(format!("{}/api/v1/users/{OWNER}/tokens", self.address));
+        let body = json!({"name": name, "scopes": [scope]}).to_string();
+        let call = call.basic_auth(OWNER, Some(PASSWORD)).header("Content-Type", "application/json").body(body);
+        let text = call.send().and_then(reqwest::blocking::Response::text).expect("an answer");
+        let made: Value = serde_json::from_str(&text).expect("JSON");
+        made["sha1"].as_str().unwrap_or_else(|| panic!("no token: {text}")).to_owned()
     }
 
     /// A repository's address.

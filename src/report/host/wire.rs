@@ -147,6 +147,14 @@ impl HostClient {
         self.ask(&request).map(|_| true)
     }
 
+    /// What the comment that holds `mark` says now, if there is one.
+    ///
+    /// # Errors
+    /// As [`HostClient::ask`].
+    pub fn shown(&self, pull: u64, mark: &str) -> Result<Option<String>, SendError> {
+        Ok(self.find(pull, mark)?.map(|comment| comment.body))
+    }
+
     fn find(&self, pull: u64, mark: &str) -> Result<Option<Comment>, SendError> {
         for page in 1..=PAGES {
             let (comments, more) = self.api.read_comments(&self.ask(&self.api.comments(pull, page))?);
