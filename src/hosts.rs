@@ -1,8 +1,9 @@
 //! The places where a repository's statuses are heard, as the configuration names them.
 
-use crate::config::{Config, Report, ReportKind};
+use crate::config::{Config, GitHubApp, Report, ReportKind, SecretRef};
 use crate::object::Problem;
-use crate::report::host::wire::HostClient;
+use crate::report::host::github_app::AppLogin;
+use crate::report::host::wire::{Credentials, HostClient, ReadToken};
 use crate::report::host::{Place, api};
 use crate::report::{Context, GitNotes, Note, Reporter, SendError, State};
 use crate::source::Revision;
@@ -35,10 +36,22 @@ fn host(report: &Report, origin: &Origin) -> Result<Host, Problem> {
     let place = place(report, &origin.mirror.url().web())?;
     let http = crate::source::http_client(&place.api, origin.repository.ca_file.as_deref())?;
     let base = place.api.clone();
+    let credentials = credentials(report, &place);
     let Some(api) = api(report.kind, place) else { return Err(Problem::new("NoHost", "this kind has no API")) };
-    let secret = report.token.clone().ok_or_else(|| Problem::new("NoToken", "[[report]] names no token"))?;
-    let token = Box::new(move || read_secret(&secret));
-    Ok(Host::Remote(Arc::new(HostClient::new(api, &base, http, report.username.clone(), token))))
+    Ok(Host::Remote(Arc::new(HostClient::new(api, &base, http, credentials?))))
+}
+
+fn credentials(report: &Report, place: &Place) -> Result<Credentials, Problem> {
+    let read = |secret: SecretRef| -> ReadToken { Box::new(move || read_secret(&secret)) };
+    match (&report.app, &report.token) {
+        (Some(app), _) => {
+            let GitHubApp { id, installation, private_key } = app.clone();
+            let login = AppLogin::new(&id, installation, (&place.owner, &place.name), read(private_key));
+            Ok(Credentials::App(Box::new(login)))
+        }
+        (None, Some(token)) => Ok(Credentials::Token(report.username.clone(), read(token.clone()))),
+        (None, None) => Err(Problem::new("NoToken", "[[report]] names no token")),
+    }
 }
 
 /// Where the repository is, as its host knows it.

@@ -261,10 +261,28 @@ pub struct ReportEntry {
     pub token_env: Option<String>,
     /// File that holds the token.
     pub token_file: Option<PathBuf>,
+    /// GitHub: report as an app in the place of a token.
+    pub app: Option<GitHubAppEntry>,
     /// Plan pull requests whose head is in another repository, too: whoever opens one can see what the cluster has of these
     /// apps, Secrets aside. Default: false.
     #[serde(default)]
     pub plan_forks: bool,
+}
+
+/// A GitHub App, installed on the repository. It may write commit statuses and pull requests. Exactly one of
+/// `private_key_file` and `private_key_env`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GitHubAppEntry {
+    /// Its App ID or client ID, as its settings show it.
+    pub id: String,
+    /// Number of its installation. Default: the one on the repository, which GitHub is asked for.
+    pub installation: Option<u64>,
+    /// Environment variable that holds its private key in PEM.
+    #[schemars(extend("format" = "environment-variable"))]
+    pub private_key_env: Option<String>,
+    /// File that holds it: read again with each new token, so that it can be rotated.
+    pub private_key_file: Option<PathBuf>,
 }
 
 /// Where the Git host's notifications arrive. Exactly one of `secret_env` and `secret_file`: what is not signed is

@@ -25,7 +25,7 @@ pub mod walk;
 pub use error::{ConfigError, Fault};
 pub use format::HumaneDuration;
 pub use model::{
-    App, AppPaths, AppRef, ApplyMode, Auth, Cluster, ClusterAccess, Config, Flags, IgnoreRule, Instance, OnFailure,
-    Policy, PruneLimit, Report, ReportKind, Repository, Schedule, SecretRef, Ssh, Verify, Webhook,
+    App, AppPaths, AppRef, ApplyMode, Auth, Cluster, ClusterAccess, Config, Flags, GitHubApp, IgnoreRule, Instance,
+    OnFailure, Policy, PruneLimit, Report, ReportKind, Repository, Schedule, SecretRef, Ssh, Verify, Webhook,
 };
 pub use parse::schema;

@@ -295,10 +295,23 @@ pub struct Report {
     pub url: Option<String>,
     /// User name, if given.
     pub username: Option<String>,
-    /// Token; always there except for [`ReportKind::GitNotes`].
+    /// Token; always there except for [`ReportKind::GitNotes`], and with an app.
     pub token: Option<SecretRef>,
+    /// The app that reports in the place of a token.
+    pub app: Option<GitHubApp>,
     /// Pull requests whose head is in another repository are planned too.
     pub plan_forks: bool,
+}
+
+/// A GitHub App.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GitHubApp {
+    /// App ID or client ID.
+    pub id: String,
+    /// Installation, if given.
+    pub installation: Option<u64>,
+    /// Private key in PEM.
+    pub private_key: SecretRef,
 }
 
 /// Where notifications arrive.

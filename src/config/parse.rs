@@ -263,7 +263,19 @@ mod tests {
                 &format!("{repository}verify = {{}}\n"),
                 "driftless.toml:4: `verify` needs `allowed_signers` or `openpgp_keys`: else nothing would be accepted",
             ),
-            ("[[report]]\nkind = \"github\"\n", "driftless.toml:1: [[report]] needs `token_env` or `token_file`"),
+            (
+                "[[report]]\nkind = \"github\"\n",
+                "driftless.toml:1: [[report]] needs `token_env` or `token_file`, or `app`",
+            ),
+            ("[[report]]\nkind = \"gitea\"\n", "driftless.toml:1: [[report]] needs `token_env` or `token_file`"),
+            (
+                "[[report]]\nkind = \"gitea\"\napp = { id = \"1\", private_key_env = \"K\" }\n",
+                "driftless.toml:1: [[report]] takes `app` for kind \"github\" only",
+            ),
+            (
+                "[[report]]\nkind = \"github\"\napp = { id = \"1\" }\n",
+                "driftless.toml:3: `app` needs `private_key_file` or `private_key_env`",
+            ),
             (
                 "[[report]]\nkind = \"git-notes\"\n[[report]]\nkind = \"git-notes\"\n",
                 "driftless.toml:3: this report is there twice: one kind reports on a repository once",

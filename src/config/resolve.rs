@@ -2,12 +2,14 @@
 
 use super::apps::app;
 use super::error::Fault;
-use super::file::{AuthEntry, ClusterEntry, File, ReportEntry, RepositoryEntry, Settings, SshEntry, WebhookEntry};
+use super::file::{
+    AuthEntry, ClusterEntry, File, GitHubAppEntry, ReportEntry, RepositoryEntry, Settings, SshEntry, WebhookEntry,
+};
 use super::format;
 use super::lines::{Lines, Step, Step::Index, Step::Key};
 use super::model::{
-    AppPaths, Auth, Cluster, ClusterAccess, Config, Instance, Policy, Report, ReportKind, Repository, Schedule,
-    SecretRef, Ssh, Verify, Webhook, is_local,
+    AppPaths, Auth, Cluster, ClusterAccess, Config, GitHubApp, Instance, Policy, Report, ReportKind, Repository,
+    Schedule, SecretRef, Ssh, Verify, Webhook, is_local,
 };
 use super::walk::nearest;
 use core::net::{Ipv4Addr, SocketAddr};
@@ -77,6 +79,7 @@ fn add_notes(config: &mut Config) {
                 url: None,
                 username: None,
                 token: None,
+                app: None,
                 plan_forks: false,
             });
         }
@@ -282,14 +285,30 @@ impl Resolver<'_> {
             self.conflict(&at, format!("[[report]] needs `repository`, as there are several: {all}"));
         }
         let token = self.secret(&at, "[[report]]", "token", entry.token_env, entry.token_file);
+        let app = entry.app.and_then(|app| self.github_app(index, app));
         if self.faults.len() > before {
             return None;
         }
-        if token.is_none() && entry.kind != ReportKind::GitNotes {
-            self.conflict(&at, "[[report]] needs `token_env` or `token_file`");
+        match (entry.kind, &token, &app) {
+            (ReportKind::GitHub, Some(_), Some(_)) => self.conflict(&at, "[[report]] takes either a token or `app`"),
+            (ReportKind::GitHub, ..) if token.is_some() || app.is_some() => {}
+            (_, _, Some(_)) => self.conflict(&at, "[[report]] takes `app` for kind \"github\" only"),
+            (ReportKind::GitNotes, ..) | (_, Some(_), _) => {}
+            (ReportKind::GitHub, ..) => self.conflict(&at, "[[report]] needs `token_env` or `token_file`, or `app`"),
+            _ => self.conflict(&at, "[[report]] needs `token_env` or `token_file`"),
         }
         let ReportEntry { kind, url, username, plan_forks, .. } = entry;
-        Some(Report { kind, repository: repository?, url, username, token, plan_forks })
+        Some(Report { kind, repository: repository?, url, username, token, app, plan_forks })
+    }
+
+    fn github_app(&mut self, index: usize, entry: GitHubAppEntry) -> Option<GitHubApp> {
+        let at = [Key("report"), Index(index), Key("app")];
+        let before = self.faults.len();
+        let key = self.secret(&at, "`app`", "private_key", entry.private_key_env, entry.private_key_file);
+        if key.is_none() && self.faults.len() == before {
+            self.conflict(&at, "`app` needs `private_key_file` or `private_key_env`");
+        }
+        Some(GitHubApp { id: entry.id, installation: entry.installation, private_key: key? })
     }
 
     fn webhook(&mut self, entry: WebhookEntry) -> Option<Webhook> {

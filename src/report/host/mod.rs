@@ -11,6 +11,7 @@ mod bitbucket_cloud;
 mod bitbucket_dc;
 mod gitea;
 mod github;
+pub mod github_app;
 mod gitlab;
 mod place;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Guarantees: the token is read anew for each request (a file that is replaced counts at once) and goes to the API's
 //! origin only; no redirect is followed; answers are limited in size and time; errors hold no credential.
 
+use super::github_app::AppLogin;
 use super::{Comment, HostApi, Login, Pull, Reply, Request, refusal};
 use crate::object::Problem;
 use crate::report::outbox::{Reporter, SendError};
@@ -23,27 +24,34 @@ const MAX_ANSWER: u64 = 8 << 20;
 /// Pages of comments that are looked through for our own.
 const PAGES: u32 = 20;
 /// Headers of an answer that mean something.
-const HEADERS: [&str; 5] =
-    ["retry-after", "x-ratelimit-remaining", "x-ratelimit-reset", "ratelimit-remaining", "ratelimit-reset"];
+const HEADERS: [&str; 6] =
+    ["date", "retry-after", "x-ratelimit-remaining", "x-ratelimit-reset", "ratelimit-remaining", "ratelimit-reset"];
 
 /// Reads the token, each time it is needed.
 pub type ReadToken = Box<dyn Fn() -> Result<String, Problem> + Send + Sync>;
+
+/// Who asks.
+pub enum Credentials {
+    /// A token or password, and the user name beside it, if any.
+    Token(Option<String>, ReadToken),
+    /// A GitHub App.
+    App(Box<AppLogin>),
+}
 
 /// One repository on a host.
 pub struct HostClient {
     api: Box<dyn HostApi>,
     base: String,
     http: Client,
-    username: Option<String>,
-    token: ReadToken,
+    credentials: Credentials,
     /// One request after the other: what hosts ask for (GitHub's secondary limits), and what keeps order.
     turn: Mutex<()>,
 }
 
 impl HostClient {
     /// A client for the API at `base`.
-    pub fn new(api: Box<dyn HostApi>, base: &str, http: Client, username: Option<String>, token: ReadToken) -> Self {
-        Self { api, base: base.to_owned(), http, username, token, turn: Mutex::new(()) }
+    pub fn new(api: Box<dyn HostApi>, base: &str, http: Client, credentials: Credentials) -> Self {
+        Self { api, base: base.to_owned(), http, credentials, turn: Mutex::new(()) }
     }
 
     /// The host's API.
@@ -57,7 +65,14 @@ impl HostClient {
     /// What the host refused, or why it could not be asked.
     pub fn ask(&self, request: &Request) -> Result<Value, SendError> {
         let _turn = self.turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let reply = self.exchange(request)?;
+        let mut reply = self.signed(request)?;
+        if reply.code == 401
+            && let Credentials::App(login) = &self.credentials
+        {
+            // Taken back before its time: when permissions of the app change, GitHub does that.
+            login.forget();
+            reply = self.signed(request)?;
+        }
         if reply.is_success() {
             return Ok(reply.body);
         }
@@ -67,15 +82,29 @@ impl HostClient {
         Err(refusal(self.api.name(), &reply, Timestamp::now()))
     }
 
-    fn exchange(&self, request: &Request) -> Result<Reply, SendError> {
+    /// Sends it as who asks.
+    fn signed(&self, request: &Request) -> Result<Reply, SendError> {
         let name = self.api.name();
-        let token = (self.token)().map_err(|problem| SendError::transient(format!("{name}: {problem}")).denied())?;
+        let (user, token) = match &self.credentials {
+            Credentials::Token(user, read) => {
+                let token = read().map_err(|problem| SendError::transient(format!("{name}: {problem}")).denied())?;
+                (user.as_deref(), token)
+            }
+            Credentials::App(login) => {
+                (None, login.token(Timestamp::now(), &|request, jwt| self.exchange(request, None, jwt))?)
+            }
+        };
+        self.exchange(request, user, &token)
+    }
+
+    fn exchange(&self, request: &Request, user: Option<&str>, token: &str) -> Result<Reply, SendError> {
+        let name = self.api.name();
         let token = token.trim();
         let url =
             if request.path.starts_with('/') { format!("{}{}", self.base, request.path) } else { request.path.clone() };
         let method = reqwest::Method::from_bytes(request.method.as_bytes()).unwrap_or_default();
         let mut call = self.http.request(method, &url).timeout(PATIENCE).header("Accept", "application/json");
-        call = match (self.api.login(), self.username.as_deref()) {
+        call = match (self.api.login(), user) {
             (Login::Token, _) => call.header("Authorization", format!("token {token}")),
             (Login::PrivateToken, _) => call.header("PRIVATE-TOKEN", token),
             // A user name says that it is a password of an app rather than a token that stands for itself.
