@@ -13,8 +13,8 @@
 
 mod bookkeeping;
 mod look;
-mod said;
 mod reviewed;
+mod said;
 
 use self::bookkeeping::{
     LockKeeper, announce, conclude, note_afterwards, note_finished, remember_unchanged, save_stubbornly,

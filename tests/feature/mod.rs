@@ -25,5 +25,5 @@ mod require_plan;
 mod rollouts;
 mod running;
 pub mod scratch;
-mod warnings;
 mod ssh_remote;
+mod warnings;
