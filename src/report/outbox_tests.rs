@@ -247,7 +247,7 @@ fn what_the_host_has_already_is_dropped() {
         outbox.enqueue(note).unwrap();
     }
     drop(outbox);
-    let outbox = Outbox::open(dir.path(), 100).unwrap();
+    let outbox = reopened(dir.path());
     let number = |revision: &Revision| usize::from_str_radix(revision.as_str(), 16).unwrap();
     let said = |revision: &Revision, _: &Context| match number(revision) {
         1 | 5 => Some(State::Superseded),
@@ -260,5 +260,5 @@ fn what_the_host_has_already_is_dropped() {
     let left = ["trying again", "applied after all", "seen", "healthy"];
     assert_eq!(outbox.waiting().iter().map(|note| note.description.as_str()).collect::<Vec<_>>(), left);
     drop(outbox);
-    assert_eq!(Outbox::open(dir.path(), 100).unwrap().len(), left.len(), "on disk too");
+    assert_eq!(reopened(dir.path()).len(), left.len(), "on disk too");
 }
