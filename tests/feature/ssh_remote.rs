@@ -266,7 +266,7 @@ fn a_host_that_hangs_is_given_up() {
     let public = fs::read_to_string(remote.sshd.path("client.pub")).unwrap();
     jump.authorize(&public);
     // What is asked for is not run: the conversation is open, and silent.
-    remote.sshd.authorize(&format!("command=\"sleep 300\" {public}"));
+    remote.sshd.authorize(&format!("command=\"exec sleep 100\" {public}"));
     let jumped = SshOptions { jump: Some(jump.place()), ..remote.ssh() };
     let cases = [(nowhere, remote.ssh()), (remote.url(), remote.ssh()), (remote.url(), jumped)];
     for (url, ssh) in cases {
