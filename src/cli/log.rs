@@ -5,11 +5,13 @@ use super::exit::Exit;
 use super::output::{print_json, print_text, stopped};
 use super::setup::{Setup, one};
 use crate::config::HumaneDuration;
+use crate::hosts::{ASKED, Host, hosts_of};
 use crate::object::Problem;
 use crate::report::{ContextKind, GitNotes, Log, Note, State};
 use crate::source::{Follower, GitMirror, Revision, Watched};
 use crate::workspace::{CONFIG_FILE, Origin, default_cache_dir, off_thread};
 use anstream::eprintln;
+use jiff::Timestamp;
 use serde_json::json;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -45,7 +47,7 @@ async fn look(args: &LogArgs) -> Result<Exit, Vec<Problem>> {
     let setup = Setup::new(&common).await?;
     let Some(origin) = setup.origins.first() else { return Ok(Exit::Done) };
     let revision = origin.resolve(args.revision.as_deref()).await.map_err(one)?;
-    let places = Places::of(origin);
+    let places = Places::of(&setup, origin);
     let exit = if args.wait {
         let patience = HumaneDuration::parse(&args.timeout)
             .map_err(|why| one(Problem::new("BadDuration", format!("--timeout: {why}"))))?;
@@ -70,16 +72,42 @@ fn working_copy() -> Option<String> {
     Some(root.display().to_string())
 }
 
-/// Where statuses are read: in the repository, and in the one that it is a clone of.
+/// Where statuses are read: in the repository, in the one that it is a clone of, and where a commit has no notes, on the
+/// hosts that the configuration names.
 struct Places {
     mirror: GitMirror,
     upstream: Option<GitMirror>,
+    hosts: Vec<Host>,
 }
 
 impl Places {
-    fn of(origin: &Origin) -> Self {
+    fn of(setup: &Setup, origin: &Origin) -> Self {
         let upstream = origin.open_upstream(&default_cache_dir().join("git"));
-        Self { mirror: origin.mirror.clone(), upstream }
+        let hosts = hosts_of(&setup.config, origin).into_iter().filter_map(|host| match host {
+            Ok(host) => matches!(host, Host::Remote(_)).then_some(host),
+            Err(problem) => {
+                tracing::warn!(%problem, "statuses are not read there");
+                None
+            }
+        });
+        Self { mirror: origin.mirror.clone(), upstream, hosts: hosts.collect() }
+    }
+
+    /// What the hosts have of commits without notes: context and state, which is what all of them tell.
+    fn ask_hosts(hosts: &[Host], log: &mut Log) {
+        let bare = log.commits.iter_mut().filter(|commit| commit.statuses.is_empty()).take(ASKED);
+        for commit in bare {
+            let Ok(revision) = Revision::parse(&commit.revision) else { continue };
+            for host in hosts {
+                match host.said(std::slice::from_ref(&revision)) {
+                    Ok(said) => commit.statuses.extend(said),
+                    Err(error) => {
+                        tracing::warn!(%error, "what the host has cannot be read");
+                        return;
+                    }
+                }
+            }
+        }
     }
 
     fn all(&self) -> impl Iterator<Item = &GitMirror> {
@@ -88,12 +116,15 @@ impl Places {
 
     async fn read(&self, revision: &Revision, number: usize) -> Result<Log, Problem> {
         let (mirror, upstream, revision) = (self.mirror.clone(), self.upstream.clone(), revision.clone());
+        let hosts = self.hosts.clone();
         off_thread(move || {
             GitNotes::new(mirror.clone()).refresh()?;
             if let Some(Err(error)) = upstream.as_ref().map(|upstream| GitNotes::new(upstream.clone()).refresh()) {
                 tracing::debug!(%error, "the notes of the repository that this one is a clone of cannot be read");
             }
-            Ok(Log::read(&mirror, upstream.as_ref(), &revision, number)?)
+            let mut log = Log::read(&mirror, upstream.as_ref(), &revision, number)?;
+            Self::ask_hosts(&hosts, &mut log);
+            Ok(log)
         })
         .await
     }
@@ -178,7 +209,9 @@ fn exit_of(note: &Note) -> Exit {
 }
 
 fn line(note: &Note) -> String {
-    let time = note.time.strftime("%H:%M:%S");
+    // A host's status comes without its time.
+    let known = note.time != Timestamp::UNIX_EPOCH;
+    let time = if known { note.time.strftime("%H:%M:%S").to_string() } else { " ".repeat(8) };
     format!("{time}  {:<18} {:<10} {}\n", note.context.to_string(), note.state.to_string(), note.description)
 }
 

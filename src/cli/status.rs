@@ -4,13 +4,21 @@ use super::args::{Output, Status};
 use super::exit::Exit;
 use super::output::{print_json, print_text, stopped};
 use super::setup::{Scene, Setup};
+use crate::config::Config;
 use crate::dependants::held_with;
+use crate::hosts::{Host, hosts_of};
 use crate::object::Problem;
-use crate::report::status_report::{AppStatus, StatusReport, SyncState};
+use crate::report::Reporter as _;
+use crate::report::status_report::{AppStatus, ReportStatus, StatusReport, SyncState};
 use crate::report::status_text::status_text;
 use crate::scope::Member;
 use crate::survey::survey;
+use crate::workspace::Origin;
 use futures::future::join_all;
+use std::time::Duration;
+
+/// A Git host that does not answer by then hides no cluster.
+const HOST_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Runs it.
 ///
@@ -38,6 +46,8 @@ async fn survey_all(args: &Status, report: &mut StatusReport) -> Result<(), Vec<
     let mut setup = Setup::new(&args.common).await?;
     let mut stopped = Vec::new();
     for origin in setup.origins.clone() {
+        // Beside the clusters, which take their time too.
+        let hosts = tokio::spawn(refusals(setup.config.clone(), origin.clone()));
         for cluster in setup.clusters() {
             let scene = Scene::new(&mut setup, &origin, &cluster, None, false).await;
             let ready = scene.and_then(|scene| scene.chosen(&args.apps).map(|chosen| (scene, chosen)));
@@ -49,8 +59,36 @@ async fn survey_all(args: &Status, report: &mut StatusReport) -> Result<(), Vec<
                 Err(mut problems) => stopped.append(&mut problems),
             }
         }
+        report.reports.extend(hosts.await.unwrap_or_default());
     }
     if stopped.is_empty() { Ok(()) } else { Err(stopped) }
+}
+
+/// The hosts that do not let this repository's statuses in: each is asked what it has of the branch's head.
+async fn refusals(config: Config, origin: Origin) -> Vec<ReportStatus> {
+    let Ok(head) = origin.resolve(None).await else { return Vec::new() };
+    let asked = hosts_of(&config, &origin).into_iter().map(|host| {
+        let (head, repository) = (head.clone(), origin.repository.name.clone());
+        async move {
+            let host = match host {
+                Ok(Host::Remote(client)) => client,
+                Ok(Host::Notes(_)) => return None,
+                Err(problem) => {
+                    return Some(ReportStatus { repository, host: "none".to_owned(), message: problem.to_string() });
+                }
+            };
+            let client = host.clone();
+            let ask = tokio::task::spawn_blocking(move || client.statuses(&head));
+            let message = match tokio::time::timeout(HOST_PATIENCE, ask).await {
+                Ok(Ok(Ok(_))) => return None,
+                Ok(Ok(Err(error))) => error.message,
+                Ok(Err(error)) => format!("a worker ended unexpectedly: {error}"),
+                Err(_) => format!("{} did not answer in {} s", host.name(), HOST_PATIENCE.as_secs()),
+            };
+            Some(ReportStatus { repository, host: host.name().to_owned(), message })
+        }
+    });
+    join_all(asked).await.into_iter().flatten().collect()
 }
 
 /// One app's status; one that waits for an app that is held is held with it.

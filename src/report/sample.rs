@@ -224,6 +224,7 @@ pub(super) fn status() -> StatusReport {
     ];
     let long = "a message that is longer than what a table should hold in one of its cells, so that it is cut there";
     StatusReport {
+        reports: Vec::new(),
         error: None,
         apps: vec![
             status("api", SyncState::Synced, Health::Healthy, Some(1.0), ""),

@@ -92,6 +92,20 @@ pub struct StatusReport {
     /// An error that is no single app's.
     #[serde(default)]
     pub error: Option<Problem>,
+    /// Git hosts that do not take what is reported; absent where all is well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reports: Vec<ReportStatus>,
+}
+
+/// A Git host that cannot be reported to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportStatus {
+    /// Name of the repository.
+    pub repository: String,
+    /// The host: `github`.
+    pub host: String,
+    /// What it refuses, and what to do.
+    pub message: String,
 }
 
 #[cfg(test)]
@@ -115,6 +129,7 @@ mod tests {
                 objects: vec![],
             }],
             error: None,
+            reports: Vec::new(),
         };
         let expected = json!({"apps": [{"name": "web", "cluster": "c", "revision": null, "applied_revision": "abc", "sync": "OutOfSync",
             "health": "Healthy", "score": 1.0, "message": "", "drift": [], "objects": []}], "error": null});

@@ -21,6 +21,10 @@ pub fn status_text(report: &StatusReport) -> String {
     for app in &report.apps {
         details(app, &mut out);
     }
+    for report in &report.reports {
+        let (repository, host) = (clean(&report.repository), clean(&report.host));
+        let _ = writeln!(out, "\nReports on {repository} do not reach their host ({host}): {}", clean(&report.message));
+    }
     let unwell = report.apps.iter().filter(|app| !is_well(app)).count();
     let suspended = report.apps.iter().filter(|app| app.sync == SyncState::Suspended).count();
     let sentence = match unwell {

@@ -55,8 +55,13 @@ impl Hosted {
     }
 
     pub fn start(&self, cluster: &Cluster) -> Daemon {
+        self.start_with(cluster, &[])
+    }
+
+    /// With more flags.
+    pub fn start_with(&self, cluster: &Cluster, flags: &[&str]) -> Daemon {
         let file = self.scratch.path("daemon.toml").display().to_string();
-        Daemon::start_with(&self.scratch, cluster, &["--config", &file], "cache")
+        Daemon::start_with(&self.scratch, cluster, &[flags, &["--config", &file]].concat(), "cache")
     }
 
     pub fn states(&self, commit: &str, kind: &str) -> Vec<String> {
@@ -116,8 +121,19 @@ fn statuses_wait_for_a_token() {
     daemon.eventually("it is told", || daemon.has_logged("the token is not accepted").then_some(()));
     assert_eq!(daemon.metric("driftless_reports_denied{repository=\"shop\",host=\"gitea\"}"), Some(1.0));
     assert!(hosted.states(&commit, "sync").is_empty());
+    let file = hosted.scratch.path("daemon.toml").display().to_string();
+    let output = |args: &[&str]| {
+        let output = daemon.beside(&cluster, &[args, &["--config", &file]].concat());
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let status = output(&["status"]);
+    assert!(status.contains("Reports on shop do not reach their host (gitea): ") && status.contains("401"), "{status}");
     std::fs::write(&own, hosted.host.token()).unwrap();
     daemon.eventually("they come later", || (hosted.states(&commit, "sync") == ["pending", "success"]).then_some(()));
+    assert!(!output(&["status"]).contains("do not reach"));
+    // No notes in a repository that reports to its host: the host is asked.
+    let log = output(&["log", "--revision", &commit]);
+    assert!(log.contains(&format!("{}/sync", hosted.scratch.instance)) && log.contains("success"), "{log}");
     assert_eq!(daemon.log().matches("statuses wait until somebody mends this").count(), 1);
     assert!(!daemon.log().contains(hosted.host.token()) && !daemon.log().contains("\"wrong\""));
 }

@@ -188,6 +188,10 @@ impl Daemon {
         let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let (log, cache) = (scratch.path(&format!("daemon-{number}.log")), scratch.path(cache));
         let mut command = driftless(cluster, &cache);
+        if flags.contains(&"-vv") {
+            // Also what the libraries say; but for who watches the directory that the log grows in.
+            command.env("DRIFTLESS_LOG", "trace,notify=off");
+        }
         command.arg("run").args(flags).args(["--listen", "127.0.0.1:0"]);
         command.stdout(Stdio::null()).stderr(File::create(&log).expect("a log file"));
         let mut process = Process(spawn_bound_to_process(command).expect("the program runs"));
