@@ -224,6 +224,7 @@ impl Outbox {
     }
 
     fn pass(&self, reporter: &dyn Reporter, now: Timestamp, chance: f64, at_once: bool) -> Pass {
+        let begun = Instant::now();
         let _one = self.sending.lock().unwrap_or_else(PoisonError::into_inner);
         let mut pass = Pass::default();
         let mut blocked: HashSet<(Revision, String)> = HashSet::new();
@@ -231,10 +232,10 @@ impl Outbox {
         let numbers: Vec<u64> = self.queue().items.iter().map(|item| item.number).collect();
         for number in numbers {
             let Some(item) = self.next_item(number, now, at_once, &mut blocked) else { continue };
-            let asked = Instant::now();
             let answer = reporter.send(&item.note);
-            // The pause that a host asks for begins with its answer. Whole milliseconds: none where time is virtual.
-            let took = i64::try_from(asked.elapsed().as_millis()).unwrap_or(i64::MAX);
+            // The pause that a host asks for begins with its answer, whatever was sent before in this pass. Whole
+            // milliseconds: none where time is virtual.
+            let took = i64::try_from(begun.elapsed().as_millis()).unwrap_or(i64::MAX);
             let now = now.checked_add(SignedDuration::from_millis(took)).unwrap_or(now);
             match answer {
                 Ok(()) => {
