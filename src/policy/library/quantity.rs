@@ -1,5 +1,7 @@
 //! `quantity()`, `isQuantity()` and what can be asked of a quantity.
 //! Source: k8s.io/apiserver/pkg/cel/library/quantity.go.
+//!
+//! Known difference: a quantity beyond 10^35, which Kubernetes keeps in arbitrary precision, is no quantity here.
 
 use crate::object::quantity::Quantity;
 use cel::common::types::{CelBool, CelDouble, CelInt, CelString, Type};
