@@ -21,6 +21,7 @@ mod oneshot;
 mod oneshot_failure;
 mod policy_agreement;
 mod real_apps;
+mod redaction;
 mod require_plan;
 mod rollouts;
 mod running;
