@@ -71,9 +71,9 @@ fn run(heard: &mut Heard, daemon: &Daemon, cluster: &Cluster, args: &[&str]) -> 
 /// The digests that a plan shows for a Secret's changed values, by path.
 fn digests(plan: &str, name: &str) -> Vec<(String, Value, Value)> {
     let plan: Value = serde_json::from_str(plan).unwrap();
-    let changes = plan["apps"].as_array().into_iter().flatten().flat_map(|app| app["changes"].as_array()).flatten();
+    let changes = plan["apps"].as_array().into_iter().flatten().filter_map(|app| app["changes"].as_array()).flatten();
     let ours = changes.filter(|change| change["object"]["name"] == name);
-    let fields = ours.flat_map(|change| change["fields"].as_array()).flatten();
+    let fields = ours.filter_map(|change| change["fields"].as_array()).flatten();
     fields.map(|f| (f["path"].as_str().unwrap_or_default().to_owned(), f["from"].clone(), f["to"].clone())).collect()
 }
 
