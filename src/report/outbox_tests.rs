@@ -154,10 +154,10 @@ fn a_full_queue_gives_up_what_something_newer_says() {
 
 /// Opened again in the process that just closed it. A child that another test forked at that moment has the lock too, until
 /// it has become another program.
-fn reopened(dir: &std::path::Path) -> Outbox {
+fn reopened(dir: &Path) -> Outbox {
     for _ in 0..100 {
         match Outbox::open(dir, 100) {
-            Err(OutboxError::InUse(_)) => std::thread::sleep(std::time::Duration::from_millis(20)),
+            Err(OutboxError::InUse(_)) => std::thread::sleep(Duration::from_millis(20)),
             opened => return opened.unwrap(),
         }
     }
