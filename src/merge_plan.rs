@@ -200,7 +200,7 @@ async fn both_trees(
 fn own_rules(config: &Config, base: &SourceTree, merge: &SourceTree) -> Vec<String> {
     let mut out = Vec::new();
     if base.entry(CONFIG_FILE) != merge.entry(CONFIG_FILE) {
-        out.push(format!("it changes {CONFIG_FILE}; it is planned under the base's, its own counts once it is merged"));
+        out.push(format!("it changes {CONFIG_FILE}: its own counts once it is merged"));
     }
     for path in &config.policy.paths {
         let differ = base.entry(path) != merge.entry(path) || !base.under(path).eq(merge.under(path));

@@ -201,6 +201,11 @@ pub async fn policies_of(config: &Config, tree: &SourceTree, tools: &Tools) -> R
         let rendered = render(tree, &source, tools, None).await.map_err(|error| error.problems)?;
         let loaded = PolicySet::load(&rendered.objects)
             .map_err(|errors| errors.into_iter().map(Problem::from).collect::<Vec<_>>())?;
+        if loaded.is_empty() {
+            let text = format!("there is no policy in `{path}`");
+            let hint = "put ValidatingAdmissionPolicies there, or take it off `paths` in `[policy]`";
+            return Err(vec![Problem::new("NoPolicy", text).hint(hint)]);
+        }
         all = all.and(loaded);
     }
     Ok(all)

@@ -49,7 +49,7 @@ pub async fn run(args: &Plan, base: &str) -> Result<Exit, Vec<Problem>> {
 
 /// Plans each repository; what several come to is one report.
 async fn plan_all(args: &Plan, base: &str) -> Result<MergePlan, Vec<Problem>> {
-    let mut setup = Setup::at_base(&args.common, base).await?;
+    let mut setup = Setup::at_base(&args.common, base, args.revision.as_deref()).await?;
     let mut all: Option<MergePlan> = None;
     for origin in setup.origins.clone() {
         let head = origin.resolve(args.revision.as_deref()).await.map_err(one)?;
@@ -59,7 +59,11 @@ async fn plan_all(args: &Plan, base: &str) -> Result<MergePlan, Vec<Problem>> {
             engines.push(setup.engine(&cluster, "cli").await.map_err(one)?);
         }
         let ground = Ground { config: &setup.config, origin: &origin, tools: &setup.tools };
-        let plan = plan_merge(ground, &engines, (&base, &head), &args.apps).await;
+        let mut plan = plan_merge(ground, &engines, (&base, &head), &args.apps).await;
+        if let Some(note) = plan.report.base.as_mut().filter(|_| base == head) {
+            let text = format!("{} is the base itself: name what is to be merged with --revision", head.short(7));
+            note.notices.push(text);
+        }
         all = Some(match all {
             None => plan,
             Some(before) => together(before, plan),

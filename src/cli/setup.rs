@@ -64,12 +64,17 @@ impl Setup {
     ///
     /// # Errors
     /// When that revision is not there, or its configuration is wrong.
-    pub async fn at_base(common: &Common, revision: &str) -> Result<Self, Vec<Problem>> {
+    pub async fn at_base(common: &Common, revision: &str, head: Option<&str>) -> Result<Self, Vec<Problem>> {
         let setup = Self::new(common).await?;
-        let Some(origin) = setup.origins.first().filter(|origin| common.config.is_none() && lies_in(origin, common))
-        else {
-            return Ok(setup);
-        };
+        let Some(origin) = setup.origins.first().filter(|_| common.config.is_none()) else { return Ok(setup) };
+        if !lies_in(origin, common) {
+            // A checkout of what is planned, which lies elsewhere: the file here is the revision's own.
+            let head = origin.tip(&origin.resolve(head).await.map_err(one)?).await.map_err(one)?;
+            let here = std::fs::read(CONFIG_FILE).ok();
+            if here.is_none() || head.tree.file(CONFIG_FILE).ok().map(|bytes| &**bytes) != here.as_deref() {
+                return Ok(setup);
+            }
+        }
         let tip = origin.tip(&origin.resolve(Some(revision)).await.map_err(one)?).await.map_err(one)?;
         let mut config = match (tip.tree.file(CONFIG_FILE), &common.repo) {
             (Ok(_), Some(_)) if !origin.repository.path.is_empty() => return Ok(setup),

@@ -81,9 +81,9 @@ pub async fn approve(args: &OneApp) -> Result<Exit, Vec<Problem>> {
     .await
     .map_err(|e| one(e.into()))?;
     print_text(&format!(
-        "{}: {} deletions are approved for {}, and no others. The next sync carries them out.\n",
+        "{}: {} approved for {}, and no others. The next sync carries them out.\n",
         args.app,
-        uids.len(),
+        if uids.len() == 1 { "1 deletion is".to_owned() } else { format!("{} deletions are", uids.len()) },
         scene.tip.revision.short(7)
     ));
     Ok(Exit::Done)

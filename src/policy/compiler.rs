@@ -43,6 +43,15 @@ impl<'a> Compiler<'a> {
         if constraints.resource_rules.is_empty() {
             return Err(malformed("spec.matchConstraints.resourceRules is empty: it would judge nothing".into()));
         }
+        if constraints.never_creates() {
+            let what = "a policy on UPDATE, DELETE or CONNECT alone (what Git has is judged as a CREATE): leave it to the \
+                        cluster, out of these directories; it";
+            return Err(PolicyError::Unsupported {
+                at: self.at.clone(),
+                policy: self.policy.into(),
+                what: what.into(),
+            });
+        }
         if let Some(message) = constraints.fault() {
             return Err(malformed(format!("spec.matchConstraints: {message}")));
         }

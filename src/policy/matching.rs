@@ -18,6 +18,13 @@ impl MatchResources {
         self.resource_rules.iter().chain(&self.exclude_resource_rules).find_map(ResourceRule::fault)
     }
 
+    /// True if it has rules, and none of them is about the creation of objects.
+    pub(super) fn never_creates(&self) -> bool {
+        let creates = |rule: &ResourceRule| rule.operations.iter().any(|op| op == "*" || op == "CREATE");
+        let known = |rule: &ResourceRule| rule.fault().is_none();
+        !self.resource_rules.is_empty() && self.resource_rules.iter().all(|rule| known(rule) && !creates(rule))
+    }
+
     /// True if it depends on labels of namespaces other than their name.
     pub(super) fn reads_namespaces(&self) -> bool {
         self.namespace_selector.as_ref().is_some_and(|selector| selector.keys().any(|key| key != NAME_LABEL))

@@ -164,3 +164,17 @@ fn only_what_depends_on_labels_of_namespaces_asks_for_them() {
         assert_eq!(reads(&json!({"matchConstraints": constraints})), expected, "{label}");
     }
 }
+
+#[test]
+fn a_policy_that_would_never_be_asked_is_no_policy() {
+    for (operations, expected) in [
+        (json!(["UPDATE"]), false),
+        (json!(["DELETE", "CONNECT"]), false),
+        (json!(["CREATE", "UPDATE"]), true),
+        (json!(["*"]), true),
+    ] {
+        let rules = json!([{"apiGroups": ["*"], "apiVersions": ["*"], "operations": operations, "resources": ["*"]}]);
+        let spec = json!({"matchConstraints": {"resourceRules": rules}, "validations": [{"expression": "true"}]});
+        assert_eq!(PolicySet::load(&[policy(&spec), deny()]).is_ok(), expected, "{operations}");
+    }
+}

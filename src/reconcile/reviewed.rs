@@ -108,7 +108,8 @@ fn reason(open: &[&Removal], brought: &[&Review], app: &str) -> String {
         "" => "without a reviewed plan".to_owned(),
         pulls => format!("unlike in the reviewed plan of {pulls}"),
     };
-    format!("{}{more} {why}: look at `driftless plan`, then `driftless approve {app}`", named.join(", "))
+    // The command first: hosts cut what is long.
+    format!("waits for `driftless approve {app}` (see `driftless plan`): {why} {}{more}", named.join(", "))
 }
 
 #[cfg(test)]
@@ -130,7 +131,7 @@ mod tests {
         let (one, two) = (removal("a", false), removal("b", true));
         assert_eq!(
             reason(&[&one], &[], "web"),
-            "ConfigMap shop/a would be deleted without a reviewed plan: look at `driftless plan`, then `driftless approve web`"
+            "waits for `driftless approve web` (see `driftless plan`): without a reviewed plan ConfigMap shop/a would be deleted"
         );
         let plan = review(7, Vec::new());
         let said = reason(&[&one, &two, &one, &two], &[&plan], "web");

@@ -122,7 +122,9 @@ fn overview(report: &PlanReport, diffs: &ObjectDiffs) -> String {
         [one] => Some(one.clone()),
         several => Some(format!("pods restart in {} apps", several.len())),
     };
-    let mut parts = vec![if total.is_empty() {
+    let mut parts = vec![if total.is_empty() && (failed > 0 || report.error.is_some()) {
+        "**There is no plan.**".to_owned()
+    } else if total.is_empty() {
         "**Nothing to do.**".to_owned()
     } else {
         format!("**{}** in {}", escape(&counts(&total, restart.as_deref())), plural(changed, "app"))

@@ -259,6 +259,7 @@ pub fn sync_text(report: &SyncReport) -> String {
     let unwell = report.apps.iter().filter(|app| !is_well(app)).count() + usize::from(report.error.is_some());
     let revision = short_revision(report.revision.as_deref());
     let sentence = match (of(Outcome::Applied), of(Outcome::Failed), of(Outcome::Skipped)) {
+        (0, 0, 0) if unwell > 0 => format!("{revision}: nothing was applied."),
         (0, 0, 0) => format!("{revision}: nothing to do."),
         (applied, 0, 0) => format!("{revision}: {applied} applied."),
         (applied, failed, skipped) => format!("{revision}: {applied} applied, {failed} failed, {skipped} skipped."),

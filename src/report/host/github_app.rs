@@ -132,7 +132,7 @@ impl AppLogin {
                     "github does not accept the app's signature: this machine's clock is wrong, it says {now} at {theirs}; set it{said}"
                 )),
                 None => denied(format!(
-                    "github does not accept the app's signature: check that `id` is {}'s and that the private key is one of its own, not deleted there{said}",
+                    "github does not accept the app's signature: check that `id` ({}) is the app's own and that the private key is one of its keys, not deleted there{said}",
                     self.id
                 )),
             },

@@ -118,7 +118,7 @@ fn refusals_say_what_to_do() {
         host.token(&login(installation, KEY), NOW).unwrap_err()
     };
     for (code, message, installation, words) in [
-        (401, "A JSON web token could not be decoded", Some(1), "the private key is one of its own"),
+        (401, "A JSON web token could not be decoded", Some(1), "the private key is one of its keys"),
         (404, "Not Found", Some(7), "no installation 7 of the app 123456"),
         (404, "Not Found", None, "not installed on octocat/Hello-World"),
         (403, "This installation has been suspended", Some(1), "is suspended"),

@@ -4,7 +4,7 @@ use super::facts::{app as of_app, changes, text};
 use super::table::seen;
 use crate::feature::cluster::{Cluster, runtime};
 use crate::feature::running::Running;
-use crate::feature::scratch::Scratch;
+use crate::feature::scratch::{Ended, Scratch};
 use crate::on_every_cluster;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
@@ -388,6 +388,22 @@ on_every_cluster! {
         app.remove("rules").config_map("web/one.yaml", "one", "nine").commit("lifts the policy and breaks it");
         let ended = app.run(&format!("plan --revision lifted --base main {MAIN}")).exits(4);
         assert!(format!("{}{}", ended.out, ended.err).contains("nine is not allowed"), "{}{}", ended.out, ended.err);
+
+        // The same in a checkout of the branch, as CI has it: the file that lies there is the branch's own.
+        app.git("checkout -q main");
+        let settings = fs::read_to_string(app.path().join("driftless.toml")).unwrap();
+        let repository = format!("[[repository]]\nname = \"shop\"\nurl = \"{}\"\nbranch = \"main\"\n\n", app.path().display());
+        app.write("driftless.toml", &format!("{repository}{settings}")).commit("says where it is");
+        app.git("checkout -q -b off");
+        app.write("driftless.toml", &format!("{repository}[[app]]\nglob = \"web\"\n[[app]]\nglob = \"old\"\n"));
+        app.remove("rules").config_map("web/one.yaml", "one", "nine").commit("switches it off");
+        let checkout = tempfile::tempdir().unwrap();
+        let place = checkout.path().join("here");
+        app.git(&format!("clone -q -b off . {}", place.display()));
+        let plan = |line: &str| Ended::of(&app.command(line).current_dir(&place).output().unwrap());
+        let ended = plan("plan --revision off --base main").exits(4);
+        assert!(format!("{}{}", ended.out, ended.err).contains("nine is not allowed"), "{}{}", ended.out, ended.err);
+        plan("plan --base main").says("is the base itself");
         seen("planned under the base's namespace and policies: denied by the policy that it deletes; \"it changes driftless.toml\"");
     }
 
