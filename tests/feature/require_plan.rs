@@ -22,8 +22,14 @@ impl Hosted {
 
     /// Merges a pull request on the host; the branch's new head.
     fn merge(&self, pull: u64, how: &str) -> String {
-        let path = format!("/repos/{OWNER}/{}/pulls/{pull}/merge", self.name);
-        self.host.ask("POST", &path, Some(&json!({"Do": how})));
+        let path = format!("/repos/{OWNER}/{}/pulls/{pull}", self.name);
+        // The host answers "try again later" as long as it looks whether the branch merges.
+        let ready = (0..200).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            self.host.ask("GET", &path, None)["mergeable"] == true
+        });
+        assert!(ready, "#{pull} does not become mergeable");
+        self.host.ask("POST", &format!("{path}/merge"), Some(&json!({"Do": how})));
         self.scratch.git(&["checkout", "-q", "main"]);
         self.scratch.git(&["pull", "-q", "origin", "main"]);
         self.head()
