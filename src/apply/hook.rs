@@ -123,11 +123,7 @@ impl Hands<'_> {
             return true;
         };
         let Some(pod) = newest_pod(&self.engine.client, namespace, &at.key).await else { return true };
-        let statuses = ["initContainerStatuses", "containerStatuses"]
-            .iter()
-            .filter_map(|list| pod.pointer(&format!("/status/{list}"))?.as_array())
-            .flatten();
-        statuses.into_iter().any(|status| {
+        container_statuses(&pod).any(|status| {
             let began =
                 |state: &str| status[state].get("running").is_some() || status[state].get("terminated").is_some();
             began("state") || began("lastState")
@@ -143,10 +139,14 @@ impl Hands<'_> {
             pulse.borrow_and_update();
             match self.run_of(&live) {
                 Run::Succeeded => return Ok(live),
-                Run::Failed(why) => return Err(failed(self.with_log(at, &live, why).await)),
+                Run::Failed(why) => {
+                    let pod = self.pod(at, &live).await;
+                    return Err(failed(self.with_log(at, &live, pod, why).await));
+                }
                 Run::Going if Instant::now() >= patience.deadline => {
-                    let why = self.unfinished(at, &live).await;
-                    return Err(failed(self.with_log(at, &live, why).await));
+                    let pod = self.pod(at, &live).await;
+                    let why = self.unfinished(at, pod.as_ref());
+                    return Err(failed(self.with_log(at, &live, pod, why).await));
                 }
                 Run::Going => {}
             }
@@ -209,16 +209,23 @@ impl Hands<'_> {
         }
     }
 
-    /// Why a run has not ended by now: what its newest pod says of itself.
-    async fn unfinished(&self, at: &Place<'_>, live: &Live) -> String {
+    /// The pod of a run: itself, or a Job's newest one.
+    async fn pod(&self, at: &Place<'_>, live: &Live) -> Option<Value> {
+        match at.key.kind.as_str() {
+            "Pod" => Some(live.value().clone()),
+            "Job" => newest_pod(&self.engine.client, at.key.namespace.as_deref()?, &at.key).await,
+            _ => None,
+        }
+    }
+
+    /// Why a run has not ended by now: what its pod says of itself.
+    fn unfinished(&self, at: &Place<'_>, pod: Option<&Value>) -> String {
         let late = "it did not end in time".to_owned();
-        let pod = match (at.key.kind.as_str(), at.key.namespace.as_deref()) {
-            ("Pod", _) => Some(live.value().clone()),
-            ("Job", Some(namespace)) => newest_pod(&self.engine.client, namespace, &at.key).await,
-            _ => return late,
-        };
+        if !runs(&at.key) {
+            return late;
+        }
+        let Some(mut pod) = pod.cloned() else { return format!("{late}: it has no pod") };
         // Items of a list do not say what they are.
-        let Some(mut pod) = pod else { return format!("{late}: it has no pod") };
         pod["apiVersion"] = "v1".into();
         pod["kind"] = "Pod".into();
         let pod = Live(pod);
@@ -229,25 +236,20 @@ impl Hands<'_> {
         }
     }
 
-    /// The failure with the last lines of its newest pod's log.
-    async fn with_log(&self, at: &Place<'_>, live: &Live, why: String) -> String {
+    /// The failure with the last lines of its pod's log.
+    async fn with_log(&self, at: &Place<'_>, live: &Live, pod: Option<Value>, why: String) -> String {
         let why = if why.is_empty() { "it failed".to_owned() } else { why };
-        match self.last_lines(at, live).await {
+        match self.last_lines(at, live, &pod.unwrap_or_default()).await {
             Some((pod, log)) => format!("{why}; the last lines of pod {pod}: {log}"),
             None => why,
         }
     }
 
-    async fn last_lines(&self, at: &Place<'_>, live: &Live) -> Option<(String, String)> {
+    async fn last_lines(&self, at: &Place<'_>, live: &Live, pod: &Value) -> Option<(String, String)> {
         let client = &self.engine.client;
         let namespace = at.key.namespace.as_deref()?;
-        let pod = match at.key.kind.as_str() {
-            "Pod" => live.value().clone(),
-            "Job" => newest_pod(client, namespace, &at.key).await?,
-            _ => return None,
-        };
         let name = pod.pointer("/metadata/name")?.as_str()?.to_owned();
-        let container = failed_container(&pod)?;
+        let container = failed_container(pod)?;
         let call = Call::get(format!("/api/v1/namespaces/{namespace}/pods/{name}/log"))
             .with("container", container)
             .with("tailLines", LOG_LINES)
@@ -338,17 +340,18 @@ async fn newest_pod(client: &Client, namespace: &str, job: &ObjectKey) -> Option
     items.pop()
 }
 
+fn container_statuses(pod: &Value) -> impl Iterator<Item = &Value> {
+    let of = |name| pod.get("status")?.get(name)?.as_array();
+    ["initContainerStatuses", "containerStatuses"].into_iter().filter_map(of).flatten()
+}
+
 /// The container that failed, or the first one.
 fn failed_container(pod: &Value) -> Option<String> {
-    let statuses = ["initContainerStatuses", "containerStatuses"]
-        .into_iter()
-        .filter_map(|name| pod.get("status")?.get(name)?.as_array())
-        .flatten();
     let code = |status: &Value| {
         let exit = |state: &str| status.pointer(&format!("/{state}/terminated/exitCode")).and_then(Value::as_i64);
         exit("state").or_else(|| exit("lastState")).unwrap_or(0)
     };
-    let failed = statuses.clone().find(|status| code(status) != 0);
+    let failed = container_statuses(pod).find(|status| code(status) != 0);
     let first = pod.pointer("/spec/containers/0");
     Some(failed.or(first)?.get("name")?.as_str()?.to_owned())
 }

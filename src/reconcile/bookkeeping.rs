@@ -277,17 +277,7 @@ impl Keeper for LockKeeper {
 
     async fn renew(&mut self) -> Result<(), Problem> {
         self.parents.claim(&mut self.stored)?;
-        match self.parents.save(&mut self.stored).await {
-            Err(ParentError::Conflict) => {
-                let theirs = self.parents.reload(&self.stored.parent.identity, &self.stored.parent.namespace).await?;
-                if theirs.lock.as_ref().is_none_or(|lock| lock.holder.id != self.parents.me().id) {
-                    return Err(ParentError::Conflict.into());
-                }
-                keep_wishes(&mut self.stored, theirs);
-                Ok(self.parents.save(&mut self.stored).await?)
-            }
-            other => Ok(other?),
-        }
+        Ok(save_stubbornly(&self.parents, &mut self.stored).await?)
     }
 
     async fn record(&mut self, hook: HookRecord) -> Result<(), Problem> {

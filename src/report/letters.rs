@@ -10,18 +10,17 @@
 //! Time and chance are arguments, as with the [`Outbox`](super::Outbox), whose directory and lock it shares.
 
 use super::outbox::SendError;
-use crate::source::Backoff;
+use super::outbox_error::answered;
+use super::outbox_store::{read, remove, write};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::Instant;
 
-/// Waits between attempts.
-const BACKOFF: Backoff = Backoff { first: Duration::from_secs(2), cap: Duration::from_secs(600) };
 /// What an earlier process left waits for this: most of it is about to be said anew.
 const LEFT_WAITS: SignedDuration = SignedDuration::from_secs(5);
 /// A comment that was not taken for so long is given up.
@@ -81,7 +80,9 @@ impl Letters {
         let mut items = BTreeMap::new();
         for entry in fs::read_dir(dir)? {
             let path = entry?.path();
-            match read(&path) {
+            let letter: Option<Letter> =
+                path.extension().is_some_and(|e| e == "json").then(|| read(&path, MAX_FILE_BYTES)).flatten();
+            match letter {
                 Some(letter) => {
                     let due = now.checked_add(LEFT_WAITS).unwrap_or(now);
                     items.insert(letter.pull, Item { letter, failures: 0, due });
@@ -119,7 +120,7 @@ impl Letters {
     /// If it cannot be kept on disk; it is sent all the same unless the process ends.
     pub fn put(&self, letter: Letter) -> io::Result<()> {
         let mut items = self.items();
-        let kept = self.dir.as_ref().map_or(Ok(()), |dir| write(dir, &letter));
+        let kept = self.dir.as_ref().map_or(Ok(()), |dir| write(&path(dir, letter.pull), &letter));
         items.insert(letter.pull, Item { letter, failures: 0, due: Timestamp::MIN });
         if items.len() > MOST
             && let Some(oldest) = items.values().min_by_key(|item| item.letter.written).map(|item| item.letter.pull)
@@ -132,16 +133,14 @@ impl Letters {
 
     fn forget(&self, pull: u64) {
         let Some(dir) = &self.dir else { return };
-        match fs::remove_file(path(dir, pull)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(%error, "a comment that was written stays in the outbox");
-            }
-            _ => {}
+        if let Err(error) = remove(&path(dir, pull)) {
+            tracing::warn!(%error, "a comment that was written stays in the outbox");
         }
     }
 
     /// Sends what is due. `chance` is a random number in 0..1 for the waits after failures.
     pub fn send_due(&self, send: &dyn Fn(&Letter) -> Result<(), SendError>, now: Timestamp, chance: f64) -> Delivery {
+        let begun = Instant::now();
         let mut out = Delivery::default();
         let due: Vec<Letter> =
             self.items().values().filter(|item| item.due <= now).map(|item| item.letter.clone()).collect();
@@ -164,9 +163,7 @@ impl Letters {
                 }
                 Err(error) => {
                     item.failures = item.failures.saturating_add(1);
-                    let wait = BACKOFF.delay(item.failures, chance).max(error.retry_after.unwrap_or_default());
-                    let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
-                    item.due = now.checked_add(wait).unwrap_or(Timestamp::MAX);
+                    item.due = error.again(item.failures, answered(now, begun), chance);
                     if item.failures == 1 {
                         out.failed.push((pull, error.message));
                     }
@@ -180,21 +177,6 @@ impl Letters {
 
 fn path(dir: &Path, pull: u64) -> PathBuf {
     dir.join(format!("{pull}.json"))
-}
-
-fn write(dir: &Path, letter: &Letter) -> io::Result<()> {
-    let beside = dir.join(format!("{}.tmp", letter.pull));
-    let mut file = File::create(&beside)?;
-    file.write_all(&serde_json::to_vec(letter)?)?;
-    file.sync_data()?;
-    fs::rename(&beside, path(dir, letter.pull))
-}
-
-fn read(path: &Path) -> Option<Letter> {
-    if path.extension()? != "json" || fs::metadata(path).ok()?.len() > MAX_FILE_BYTES {
-        return None;
-    }
-    serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
 #[cfg(test)]

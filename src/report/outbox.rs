@@ -10,18 +10,17 @@
 //! Time and chance are arguments, so that the schedule is tested without waiting; only [`Outbox::flush`] looks at the
 //! clock.
 
+use super::outbox_error::answered;
 pub use super::outbox_error::{OutboxError, SendError};
 use super::outbox_store::{Store, Unusable};
 use super::status::{Context, Note, State};
-use crate::source::{Backoff, Revision};
-use jiff::{SignedDuration, Timestamp};
+use crate::source::Revision;
+use jiff::Timestamp;
 use std::collections::{HashSet, VecDeque};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Waits between attempts: two seconds up to ten minutes.
-const BACKOFF: Backoff = Backoff { first: Duration::from_secs(2), cap: Duration::from_secs(600) };
 /// Failures of different keys in a row that mean that the host is down: the others are not even tried.
 const HOST_DOWN: usize = 2;
 /// Notes kept by default.
@@ -233,10 +232,7 @@ impl Outbox {
         for number in numbers {
             let Some(item) = self.next_item(number, now, at_once, &mut blocked) else { continue };
             let answer = reporter.send(&item.note);
-            // The pause that a host asks for begins with its answer, whatever was sent before in this pass. Whole
-            // milliseconds: none where time is virtual.
-            let took = i64::try_from(begun.elapsed().as_millis()).unwrap_or(i64::MAX);
-            let now = now.checked_add(SignedDuration::from_millis(took)).unwrap_or(now);
+            let now = answered(now, begun);
             match answer {
                 Ok(()) => {
                     self.done(number);
@@ -296,9 +292,7 @@ impl Outbox {
         let mut queue = self.queue();
         let Some(item) = queue.items.iter_mut().find(|item| item.number == number) else { return };
         item.failures = item.failures.saturating_add(1);
-        let wait = BACKOFF.delay(item.failures, chance).max(error.retry_after.unwrap_or_default());
-        let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
-        let due = now.checked_add(wait).unwrap_or(Timestamp::MAX);
+        let due = error.again(item.failures, now, chance);
         item.due = due;
         if whole_host {
             queue.paused_until = Some(due);

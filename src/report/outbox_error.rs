@@ -1,7 +1,19 @@
 //! What keeps a report from being sent, and an outbox from being kept.
 
 use crate::object::Problem;
-use std::time::Duration;
+use crate::source::Backoff;
+use jiff::{SignedDuration, Timestamp};
+use std::time::{Duration, Instant};
+
+/// Waits between attempts: two seconds up to ten minutes.
+const BACKOFF: Backoff = Backoff { first: Duration::from_secs(2), cap: Duration::from_secs(600) };
+
+/// The moment of an answer in a pass that began at `now`, whatever was sent before in it: what a host asks for begins with
+/// its answer. Whole milliseconds: none where time is virtual.
+pub(super) fn answered(now: Timestamp, begun: Instant) -> Timestamp {
+    let took = i64::try_from(begun.elapsed().as_millis()).unwrap_or(i64::MAX);
+    now.checked_add(SignedDuration::from_millis(took)).unwrap_or(now)
+}
 
 /// Why a note was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +45,13 @@ impl SendError {
     pub fn denied(mut self) -> Self {
         self.denied = true;
         self
+    }
+
+    /// When to try again after so many failures, the last one at `now`. `chance` is a random number in 0..1.
+    pub(super) fn again(&self, failures: u32, now: Timestamp, chance: f64) -> Timestamp {
+        let wait = BACKOFF.delay(failures, chance).max(self.retry_after.unwrap_or_default());
+        let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
+        now.checked_add(wait).unwrap_or(Timestamp::MAX)
     }
 
     /// Adds how long the host asks to be left alone.

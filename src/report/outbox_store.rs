@@ -4,6 +4,8 @@
 //! none; what a lost disk cache tears all the same is skipped when the directory is read.
 
 use super::status::Note;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -57,7 +59,7 @@ impl Store {
             let path = entry?.path();
             let number = path.file_stem().and_then(OsStr::to_str).and_then(|stem| stem.parse().ok());
             match (path.extension().and_then(OsStr::to_str), number) {
-                (Some(SUFFIX), Some(number)) => match read_note(&path) {
+                (Some(SUFFIX), Some(number)) => match read(&path, MAX_FILE_BYTES) {
                     Some(note) => found.notes.push((number, note)),
                     None => {
                         found.damaged += 1;
@@ -78,25 +80,36 @@ impl Store {
 
     /// Keeps a note.
     pub(super) fn put(&self, number: u64, note: &Note) -> io::Result<()> {
-        let beside = self.dir.join(format!("{number:020}.tmp"));
-        let mut file = File::create(&beside)?;
-        file.write_all(&serde_json::to_vec(note)?)?;
-        file.sync_data()?;
-        fs::rename(&beside, self.path(number))
+        write(&self.path(number), note)
     }
 
     /// Forgets a note; one that is not there is fine.
     pub(super) fn remove(&self, number: u64) -> io::Result<()> {
-        match fs::remove_file(self.path(number)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        remove(&self.path(number))
     }
 }
 
-fn read_note(path: &Path) -> Option<Note> {
-    if fs::metadata(path).ok()?.len() > MAX_FILE_BYTES {
+/// Writes a value beside its place (`.tmp` instead of its extension), and renames it into it.
+pub(super) fn write(place: &Path, value: &impl Serialize) -> io::Result<()> {
+    let beside = place.with_extension("tmp");
+    let mut file = File::create(&beside)?;
+    file.write_all(&serde_json::to_vec(value)?)?;
+    file.sync_data()?;
+    fs::rename(&beside, place)
+}
+
+/// Removes a file; one that is not there is fine.
+pub(super) fn remove(place: &Path) -> io::Result<()> {
+    match fs::remove_file(place) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// What [`write`] wrote, if it is whole and no larger than `most` bytes.
+pub(super) fn read<T: DeserializeOwned>(place: &Path, most: u64) -> Option<T> {
+    if fs::metadata(place).ok()?.len() > most {
         return None;
     }
-    serde_json::from_slice(&fs::read(path).ok()?).ok()
+    serde_json::from_slice(&fs::read(place).ok()?).ok()
 }

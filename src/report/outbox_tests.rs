@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::report::status::ContextKind;
+use jiff::SignedDuration;
 use std::fs;
 
 /// A host that answers as told, and remembers what it took.
