@@ -3,13 +3,19 @@
 use crate::server::Server;
 use crate::server::webhook::{Change, Desk, MAX_BODY, Refused, read};
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::DefaultBodyLimit;
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::http::header::{CONTENT_LENGTH, EXPECT};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
+use bytes::BytesMut;
+use http_body_util::BodyExt as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedSender;
+
+/// What is read of a notification that is too large, before its sender is cut off.
+const MAX_THROWN_AWAY: usize = 64 << 20;
 
 /// A scope that wants to hear of its repository.
 #[derive(Clone)]
@@ -39,12 +45,54 @@ pub async fn listen(
 ) -> Result<Server, crate::server::ServerError> {
     let desk = Arc::new(Desk::default());
     let listeners = Arc::new(listeners);
-    let take = move |headers: HeaderMap, body: Bytes| {
-        let (desk, listeners, secret) = (desk.clone(), listeners.clone(), secret());
-        async move { answer(&headers, &body, secret.as_deref().unwrap_or_default(), &desk, &listeners) }
+    let take = move |request: Request| {
+        let (desk, listeners, secret) = (desk.clone(), listeners.clone(), secret.clone());
+        async move {
+            let (parts, body) = request.into_parts();
+            match whole(&parts.headers, body).await {
+                Ok(body) => answer(&parts.headers, &body, secret().as_deref().unwrap_or_default(), &desk, &listeners),
+                Err(refused) => refused,
+            }
+        }
     };
-    let routes = Router::new().route("/webhook", post(take)).layer(DefaultBodyLimit::max(MAX_BODY));
+    let routes = Router::new().route("/webhook", post(take)).fallback(refuse).method_not_allowed_fallback(forbid);
     Server::serve(address, routes).await
+}
+
+async fn refuse(request: Request) -> StatusCode {
+    let (parts, body) = request.into_parts();
+    let _ = whole(&parts.headers, body).await;
+    StatusCode::NOT_FOUND
+}
+
+async fn forbid(request: Request) -> StatusCode {
+    let (parts, body) = request.into_parts();
+    let _ = whole(&parts.headers, body).await;
+    StatusCode::METHOD_NOT_ALLOWED
+}
+
+/// A body to its end, or what to answer. What is too large is read on and thrown away, within [`MAX_THROWN_AWAY`]: an
+/// answer to somebody who is still sending is lost when the connection is closed over unread bytes (RFC 9112, 9.6).
+async fn whole(headers: &HeaderMap, mut body: Body) -> Result<Bytes, StatusCode> {
+    let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    // Whoever asks first has sent nothing yet.
+    if announced.is_some_and(|length| length > MAX_BODY) && headers.contains_key(EXPECT) {
+        return Err(StatusCode::PAYLOAD_TOO_LARGE);
+    }
+    let (mut bytes, mut length) = (BytesMut::new(), 0_usize);
+    while let Some(frame) = body.frame().await {
+        let data = frame.map_err(|_| StatusCode::BAD_REQUEST)?.into_data().unwrap_or_default();
+        length = length.saturating_add(data.len());
+        if length <= MAX_BODY {
+            bytes.extend_from_slice(&data);
+        } else {
+            bytes = BytesMut::new();
+        }
+        if length > MAX_THROWN_AWAY {
+            break;
+        }
+    }
+    if length > MAX_BODY { Err(StatusCode::PAYLOAD_TOO_LARGE) } else { Ok(bytes.freeze()) }
 }
 
 fn answer(headers: &HeaderMap, body: &Bytes, secret: &str, desk: &Desk, listeners: &[Listener]) -> StatusCode {

@@ -166,6 +166,14 @@ fn forged_notifications_are_refused() {
         (404, nothing())
     );
     assert_eq!(post(&[("x-gitlab-event", "Push Hook"), ("x-gitlab-token", "hook-secret")], "x".repeat(5 << 20)).0, 413);
+    // Whoever is refused hears so, however much it sends: nothing is cut off in the middle.
+    for path in ["webhook", "elsewhere"] {
+        let there = hosted.hook.replace("webhook", path);
+        for round in 0..10 {
+            let answer = http.post(&there).body("x".repeat(20 << 20)).send().unwrap_or_else(|e| panic!("{round}: {e}"));
+            assert_eq!(answer.status().as_u16(), if path == "webhook" { 413 } else { 404 });
+        }
+    }
     assert_eq!(http.get(&hosted.hook).send().unwrap().status().as_u16(), 405);
     let ours = json!({"project": {"path_with_namespace": format!("{OWNER}/{}", hosted.name)}}).to_string();
     assert_eq!(post(&[("x-gitlab-event", "Push Hook"), ("x-gitlab-token", "hook-secret")], ours).0, 202);
