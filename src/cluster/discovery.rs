@@ -9,6 +9,7 @@ use super::status::Status;
 use crate::object::Gk;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
@@ -183,7 +184,21 @@ fn resources(server: &ApiServer, group: &str, version: &str) -> Result<Value, St
     Ok(json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": list}))
 }
 
+/// The aggregated document of the core group, or of the named ones. That of the built-in kinds alone is made once: each
+/// client that starts asks for it, and it is most of what answering takes.
 fn aggregated_list(server: &ApiServer, core: bool) -> ApiResponse {
+    static BUILTIN: [OnceLock<Vec<u8>>; 2] = [OnceLock::new(), OnceLock::new()];
+    let is_builtin = server.kinds().is_builtin() && (core || aggregated_versions(server).is_empty());
+    let body = if is_builtin {
+        BUILTIN[usize::from(core)].get_or_init(|| aggregated_body(server, core)).clone()
+    } else {
+        aggregated_body(server, core)
+    };
+    let content_type = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+    ApiResponse { status: 200, content_type, warnings: Vec::new(), body }
+}
+
+fn aggregated_body(server: &ApiServer, core: bool) -> Vec<u8> {
     let groups: Vec<(String, Vec<String>)> =
         if core { vec![(String::new(), vec!["v1".into()])] } else { groups(server).into_iter().collect() };
     let items: Vec<Value> = groups
@@ -203,9 +218,7 @@ fn aggregated_list(server: &ApiServer, core: bool) -> ApiResponse {
         })
         .collect();
     let list = json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items});
-    let mut response = ApiResponse::json(200, &list);
-    response.content_type = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
-    response
+    ApiResponse::json(200, &list).body
 }
 
 fn aggregated_resources(server: &ApiServer, group: &str, version: &str) -> Vec<Value> {

@@ -274,15 +274,25 @@ pub struct Kinds {
 impl Kinds {
     /// The built-in kinds.
     pub fn builtin() -> Self {
+        Self::table().clone()
+    }
+
+    fn table() -> &'static Self {
         static BUILTIN: OnceLock<Kinds> = OnceLock::new();
-        let table = BUILTIN.get_or_init(|| {
+        BUILTIN.get_or_init(|| {
             let mut kinds = Self::default();
             for kind in TABLE.lines().filter_map(parse) {
                 kinds.insert(kind);
             }
             kinds
-        });
-        table.clone()
+        })
+    }
+
+    /// Whether there are no others than the built-in kinds.
+    pub fn is_builtin(&self) -> bool {
+        let table = Self::table();
+        self.by_plural.len() == table.by_plural.len()
+            && self.iter().zip(table.iter()).all(|(one, other)| Arc::ptr_eq(one, other))
     }
 
     /// Adds or replaces a kind.
