@@ -6,10 +6,12 @@ use crate::health::wait::Doctor;
 use crate::inventory::Holder;
 use crate::inventory::identity::{ID, PART_OF};
 use crate::live::cache::{Cache, Selection};
-use crate::live::client::{ApiError, Client, Target};
+use crate::live::client::{ApiError, Call, Client, Target};
 use crate::live::discovery::discover;
 use crate::live::kinds::Kinds;
 use crate::live::observe::Eyes;
+use http::Method;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::sync::{OnceCell, RwLock};
 
@@ -28,6 +30,7 @@ pub struct Engine {
     pub memory: Cache,
     kinds: Arc<RwLock<Option<Arc<Kinds>>>>,
     digest_key: Arc<OnceCell<Vec<u8>>>,
+    user: Arc<OnceCell<Value>>,
 }
 
 impl Engine {
@@ -57,6 +60,7 @@ impl Engine {
             memory: Cache::new(client.clone(), parents_of(instance_namespace)),
             kinds: Arc::default(),
             digest_key: Arc::default(),
+            user: Arc::default(),
             client,
         }
     }
@@ -88,6 +92,21 @@ impl Engine {
     /// As the API server says.
     pub async fn digest_key(&self) -> Result<&[u8], ApiError> {
         self.digest_key.get_or_try_init(|| self.parents.digest_key()).await.map(Vec::as_slice)
+    }
+
+    /// `userInfo` of this process's requests, as the API server knows it; asked once.
+    ///
+    /// # Errors
+    /// As the API server says.
+    pub async fn user(&self) -> Result<&Value, ApiError> {
+        let ask = || async {
+            let body = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
+            let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews".to_owned();
+            let call = Call { method: Method::POST, body: Some(body), ..Call::get(path) };
+            let answer = self.client.send_patiently(&call).await?;
+            Ok(answer.body.pointer("/status/userInfo").cloned().unwrap_or(Value::Null))
+        };
+        self.user.get_or_try_init(ask).await
     }
 
     /// The key for a command that writes nothing: the cluster's, or a random one that nobody else knows.

@@ -3,9 +3,9 @@
 //! Modules are declared in the order in which data meets them:
 //!
 //! ```text
-//! git commit ─▶ source ─▶ render ─▶ policy ─▶ plan ─▶ apply ─▶ health ─▶ report ─▶ commit status
-//!                                              ▲
-//!                              live ───────────┘
+//! git commit ─▶ source ─▶ render ─▶ plan ─▶ policy ─▶ apply ─▶ health ─▶ report ─▶ commit status
+//!                                   ▲
+//!                         live ─────┘
 //! ```
 //!
 //! `reconcile` is that path in one file. `object`, `policy`, `scheduling`, `plan`, `inventory` and `health` are pure:

@@ -107,7 +107,7 @@ pub fn message(app: &App, synced: &Synced) -> String {
             let refusals: Vec<_> = findings.iter().filter(|f| f.action == "deny").collect();
             let more = if refusals.len() > 1 { format!(" (and {} more)", refusals.len() - 1) } else { String::new() };
             return refusals.first().map_or_else(String::new, |f| {
-                format!("refused by policy {}: {}:{}: {}: {}{more}", f.policy, f.file, f.line, f.object, f.message)
+                format!("refused by policy {}: {}:{}: {}: {}{more}", f.policy, f.file, f.line, f.subject(), f.message)
             });
         }
         Some(Halt::Held(why)) => return format!("{why}; push a fix, or `driftless resume {}`", app.name),

@@ -1,7 +1,7 @@
 //! The main path, from rendered manifests to a healthy app:
 //!
 //! ```text
-//! source ─▶ render ─▶ admit ─▶ live ─▶ plan ─▶ apply ─▶ health ─▶ (report)
+//! source ─▶ render ─▶ live ─▶ plan ─▶ admit ─▶ apply ─▶ health ─▶ (report)
 //! ```
 //!
 //! [`look`] goes as far as the plan and writes nothing; [`sync`] goes all the way for one app. The command line and the
@@ -21,8 +21,8 @@ use self::bookkeeping::{
     take_in_results,
 };
 use self::look::{
-    Ready, admitted, ask, foreign_contents, hooks_done, kinds_for, name_owners, namespace_labels, objects_of_interest,
-    ready, unhealthy,
+    Ready, ask, facts, foreign_contents, hooks_done, kinds_for, name_owners, objects_of_interest, ready, unhealthy,
+    well_formed,
 };
 use crate::app::App;
 use crate::apply::executor::{Carried, Orders, StepResult, Stop, carry_out};
@@ -34,10 +34,10 @@ use crate::inventory::{Parent, StoredParent};
 use crate::live::client::ApiError;
 use crate::live::kinds::Kinds;
 use crate::live::snapshot::{LiveSnapshot, Presence};
-use crate::object::{Desired, Digest, Manifest, ObjectKey, ObjectRef, Problem};
+use crate::object::{Digest, Manifest, ObjectKey, ObjectRef, Problem};
 use crate::plan::change::PolicyFinding;
 use crate::plan::{self, Answers, HookObject, Planned};
-use crate::policy::PolicySet;
+use crate::policy::{PolicySet, admit};
 use crate::render::Rendered;
 use crate::scope::Neighbours;
 use crate::source::{GitMirror, Revision};
@@ -190,15 +190,14 @@ impl Synced {
 pub async fn look(engine: &Engine, wanted: &Wanted<'_>, key: &[u8]) -> Result<Looked, Halt> {
     let app = wanted.app;
     let kinds = kinds_for(engine, &[wanted]).await?;
-    let labels = namespace_labels(engine, &[wanted], &kinds).await;
-    let admitted = admitted(engine, wanted, &kinds, &labels)?;
+    let manifests = well_formed(engine, wanted, &kinds)?;
     let namespace = default_namespace(engine, app);
     let stored = engine.parents.load(&app.identity, &namespace).await.map_err(parent_halt)?;
     let applyset_id = app.identity.applyset_id(engine.parents.namespace());
-    let ready = ready(wanted, admitted, &stored.parent)?;
-    let objects = objects_of_interest(&ready.objects, &stored.parent);
+    let ready = ready(wanted, manifests, &stored.parent)?;
+    let objects = objects_of_interest(&[&ready], wanted.policies, &stored.parent);
     let snapshot = engine.eyes.observe(&kinds, &objects, (&applyset_id, &stored.parent.members)).await;
-    Ok(look_at(engine, wanted, key, Seen { kinds, stored, snapshot }, ready).await)
+    look_at(engine, wanted, key, Seen { kinds, stored, snapshot }, ready).await
 }
 
 /// Plans two versions of one app against one look at the cluster: what differs between the plans is then the versions',
@@ -214,23 +213,21 @@ pub async fn look_both(
     let Some(app) = versions.into_iter().flatten().next().map(|wanted| wanted.app) else { return Ok([None, None]) };
     let both: Vec<&Wanted<'_>> = versions.into_iter().flatten().collect();
     let kinds = kinds_for(engine, &both).await?;
-    let labels = namespace_labels(engine, &both, &kinds).await;
-    let admitted = versions.map(|version| version.map(|wanted| (wanted, admitted(engine, wanted, &kinds, &labels))));
+    let formed = versions.map(|version| version.map(|wanted| (wanted, well_formed(engine, wanted, &kinds))));
     let namespace = default_namespace(engine, app);
     let stored = engine.parents.load(&app.identity, &namespace).await.map_err(parent_halt)?;
     let applyset_id = app.identity.applyset_id(engine.parents.namespace());
-    let admitted = admitted.map(|version| {
+    let formed = formed.map(|version| {
         version.map(|(wanted, found)| (wanted, found.and_then(|found| ready(wanted, found, &stored.parent))))
     });
-    let good = admitted.iter().flatten().filter_map(|(_, found)| found.as_ref().ok());
-    let desired: Vec<Desired> = good.flat_map(|ready| ready.objects.iter().cloned()).collect();
-    let objects = objects_of_interest(&desired, &stored.parent);
+    let good: Vec<&Ready> = formed.iter().flatten().filter_map(|(_, found)| found.as_ref().ok()).collect();
+    let objects = objects_of_interest(&good, both[0].policies, &stored.parent);
     let snapshot = engine.eyes.observe(&kinds, &objects, (&applyset_id, &stored.parent.members)).await;
     let seen = Seen { kinds, stored, snapshot };
     let mut out = [None, None];
-    for (slot, version) in out.iter_mut().zip(admitted) {
+    for (slot, version) in out.iter_mut().zip(formed) {
         *slot = match version {
-            Some((wanted, Ok(ready))) => Some(Ok(look_at(engine, wanted, key, seen.clone(), ready).await)),
+            Some((wanted, Ok(ready))) => Some(look_at(engine, wanted, key, seen.clone(), ready).await),
             Some((_, Err(halt))) => Some(Err(halt)),
             None => None,
         };
@@ -246,8 +243,9 @@ struct Seen {
     snapshot: LiveSnapshot,
 }
 
-async fn look_at(engine: &Engine, wanted: &Wanted<'_>, key: &[u8], seen: Seen, ready: Ready) -> Looked {
-    let Ready { objects: desired, hooks, mut findings, mut warnings } = ready;
+/// Plans, and puts what the plan writes to the policies: only what they let pass is a [`Looked`].
+async fn look_at(engine: &Engine, wanted: &Wanted<'_>, key: &[u8], seen: Seen, ready: Ready) -> Result<Looked, Halt> {
+    let Ready { objects: desired, hooks, mut warnings } = ready;
     let mut heard = Vec::new();
     for member in seen.stored.parent.members.iter().filter(|member| member.done) {
         engine.eyes.members.recall_finished(&member.object.key(), member.uid.as_deref().unwrap_or_default());
@@ -304,11 +302,14 @@ async fn look_at(engine: &Engine, wanted: &Wanted<'_>, key: &[u8], seen: Seen, r
             answers.insert((question.key.clone(), question.asked), answer);
         }
     }
-    let mut planned = plan::plan(&plan::PlanInput { dry_runs: &answers, ..input });
+    let known = facts(engine, wanted.policies, &kinds, &snapshot, &desired).await?;
+    let input = plan::PlanInput { dry_runs: &answers, ..input };
+    let (mut planned, writes) = plan::plan_with_writes(&input);
+    let mut findings = admit(&writes, wanted.policies, &known).map_err(|denied| Halt::Denied(denied.findings))?;
     said::add(&mut findings, heard);
     planned.plan.policy = findings;
     name_owners(engine, &mut planned).await;
-    Looked { planned, snapshot, stored, warnings, hooks }
+    Ok(Looked { planned, snapshot, stored, warnings, hooks })
 }
 
 /// Brings one app to what it renders to, and waits until it is healthy.

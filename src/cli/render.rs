@@ -146,6 +146,10 @@ pub async fn check(args: &Check) -> Result<Exit, Vec<Problem>> {
             return stopped(problems, args.output == Output::Json, &nothing);
         }
     };
+    let notes: Vec<Problem> = policies.iter().flat_map(|set| set.notes(true)).collect();
+    if args.output == Output::Text {
+        notes.iter().for_each(|note| print_text(&format!("warning: {note}\n")));
+    }
     let mut claimed = claimed_twice(&members);
     let mut exit = Exit::Done;
     let mut apps = Vec::new();
@@ -183,7 +187,7 @@ pub async fn check(args: &Check) -> Result<Exit, Vec<Problem>> {
         apps.push(json!({"name": member.app.name, "objects": count, "errors": problems, "warnings": warnings, "policy": findings}));
     }
     if args.output == Output::Json {
-        print_json(&json!({"apps": apps, "ok": exit == Exit::Done, "error": null}));
+        print_json(&json!({"apps": apps, "ok": exit == Exit::Done, "warnings": notes, "error": null}));
     }
     Ok(exit)
 }
@@ -198,7 +202,10 @@ fn tell(app: &str, count: usize, problems: &[Problem], warnings: &[Problem], fin
         let at = format!("{}:{}", finding.file, finding.line);
         print_text(&format!(
             "  {} {at}: {}: policy {}: {}\n",
-            finding.action, finding.object, finding.policy, finding.message
+            finding.action,
+            finding.subject(),
+            finding.policy,
+            finding.message
         ));
     }
     print_problems(problems);

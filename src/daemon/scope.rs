@@ -412,6 +412,7 @@ impl ScopeTask {
         }
         let apps = self.origin.apps(&self.config, &tip.tree).map_err(Trouble::lasting)?;
         let policies = policies_of(&self.config, &tip.tree, &self.tools).await.map_err(Trouble::lasting)?;
+        policies.notes(false).iter().for_each(|note| tracing::warn!(%note, "policy"));
         let policies = Arc::new(policies);
         let mut targets: Vec<Target> = Vec::new();
         for (cluster, (engine, _)) in &self.clusters {

@@ -300,8 +300,16 @@ mod tests {
             let mut merged = planned(vec![change(action, Some(json!({})), Some(json!({"a": 1})))]);
             let object = merged.plan.changes[0].object.clone();
             let (policy, file, message) = ("p".to_owned(), "a.yaml".to_owned(), "private".to_owned());
-            merged.plan.policy =
-                vec![PolicyFinding { policy, action: "warn".into(), message, object, file, line: 1, server: true }];
+            merged.plan.policy = vec![PolicyFinding {
+                policy,
+                action: "warn".into(),
+                message,
+                object,
+                file,
+                line: 1,
+                operation: String::new(),
+                server: true,
+            }];
             assert_eq!(added("web", "c", Some(&planned(vec![])), Some(&merged)).plan.policy.len(), shown);
         }
     }

@@ -98,11 +98,24 @@ pub struct PolicyFinding {
     pub object: ObjectRef,
     /// File in the repository.
     pub file: String,
-    /// Line in it.
+    /// Line in it. For an object that is no longer in Git, file and line are the policy's.
     pub line: u32,
+    /// What it was judged as: `CREATE`, `UPDATE` or `DELETE`. Absent where the API server said it.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub operation: String,
     /// True where the API server said it when it was asked by a dry-run; absent for driftless's own policies.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub server: bool,
+}
+
+impl PolicyFinding {
+    /// What it is about, for a person: the object, or its deletion.
+    pub fn subject(&self) -> String {
+        match self.operation.as_str() {
+            "DELETE" => format!("deleting {}", self.object),
+            _ => self.object.to_string(),
+        }
+    }
 }
 
 /// One app's plan.

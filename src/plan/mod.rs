@@ -5,7 +5,8 @@
 //! ```
 //!
 //! Values in, values out: no I/O and no clock. The caller asks the server what [`questions`] wants to know, adds the
-//! answers to the input, repeats until nothing is asked, and then calls [`plan`].
+//! answers to the input, repeats until nothing is asked, and then calls [`plan`], or [`plan_with_writes`], which tells
+//! besides what policies have to judge.
 
 pub mod added;
 pub mod adopt;
@@ -38,6 +39,7 @@ pub mod step;
 pub mod wave;
 pub mod weave;
 pub mod why;
+pub mod writes;
 
 pub use added::{Added, added};
 pub use adopt::migrate_managed_fields;
@@ -46,10 +48,11 @@ pub use graph::Graph;
 pub use hook::{HookObject, Phase};
 pub use input::{Answers, IgnoreRule, PlanInput, PlanOptions, PruneLimit, Sibling};
 pub use planned::{Found, Planned, Recorded};
-pub use planner::plan;
+pub use planner::{plan, plan_with_writes};
 pub use question::{Asked, Question, Verb, questions};
 pub use refusal::Refusal;
 pub use step::{Part, Payload, Step, StepId, StepKind};
+pub use writes::{Operation, Write};
 
 #[cfg(test)]
 mod model;

@@ -24,6 +24,7 @@ use super::step::{Part, Payload, StepKind};
 use super::wave::{depends_on, problem, wave, wave_of_live};
 use super::weave::{DraftStep, Node, Weave, weave};
 use super::why::{Meaning, meaning};
+use super::writes::{Write, writes};
 use crate::inventory::Member;
 use crate::object::{Live, Manifest, ObjectKey, ObjectRef, Problem};
 use serde_json::{Value, json};
@@ -38,8 +39,17 @@ struct Draft {
 
 /// Makes the plan.
 pub fn plan(input: &PlanInput<'_>) -> Planned {
+    planned(input, &analyse(input))
+}
+
+/// The plan, and what it writes, as policies judge it.
+pub fn plan_with_writes<'a>(input: &PlanInput<'a>) -> (Planned, Vec<Write<'a>>) {
     let analysis = analyse(input);
-    let mut planner = Planner::new(input, &analysis);
+    (planned(input, &analysis), writes(input, &analysis))
+}
+
+fn planned(input: &PlanInput<'_>, analysis: &Analysis<'_>) -> Planned {
+    let mut planner = Planner::new(input, analysis);
     planner.namespaces();
     for subject in &analysis.subjects {
         planner.subject(subject);

@@ -1,36 +1,13 @@
-//! Admission: the only way to manifests that can be planned.
+//! Admission: what policies let pass is carried out, and nothing else is.
 
-use super::evaluate::evaluate;
+use super::evaluate::judge_writes;
 use super::resources::Facts;
 use super::set::PolicySet;
-use crate::object::{Desired, Problem};
+use crate::object::Problem;
+use crate::plan::Write;
 use crate::plan::change::PolicyFinding;
 
-/// Manifests that every policy lets pass. Only [`admit`] makes them.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Admitted {
-    objects: Vec<Desired>,
-    findings: Vec<PolicyFinding>,
-}
-
-impl Admitted {
-    /// The manifests, in the order they were rendered.
-    pub fn objects(&self) -> &[Desired] {
-        &self.objects
-    }
-
-    /// What policies warned of or recorded.
-    pub fn findings(&self) -> &[PolicyFinding] {
-        &self.findings
-    }
-
-    /// The manifests and the findings.
-    pub fn into_parts(self) -> (Vec<Desired>, Vec<PolicyFinding>) {
-        (self.objects, self.findings)
-    }
-}
-
-/// Manifests that a policy refuses: none of the app is planned.
+/// Writes that a policy refuses: nothing of the app is written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.summary())]
 pub struct Denied {
@@ -50,7 +27,7 @@ impl Denied {
             0 => String::new(),
             n => format!(" (and {n} more)"),
         };
-        format!("refused by policy {}: {}: {}{more}", first.policy, first.object, first.message)
+        format!("refused by policy {}: {}: {}{more}", first.policy, first.subject(), first.message)
     }
 }
 
@@ -65,11 +42,14 @@ impl From<Denied> for Problem {
     }
 }
 
-/// Judges the manifests of one app. One refusal refuses all: an app with a rejected object changes nothing.
-pub fn admit(objects: Vec<Desired>, policies: &PolicySet, facts: &Facts) -> Result<Admitted, Denied> {
-    let findings = evaluate(policies, &objects, facts);
+/// Judges what is about to be written for one app. One refusal refuses all: an app with a rejected object changes nothing.
+///
+/// # Errors
+/// Everything that was found, where one of it refuses.
+pub fn admit(writes: &[Write<'_>], policies: &PolicySet, facts: &Facts) -> Result<Vec<PolicyFinding>, Denied> {
+    let findings = judge_writes(policies, writes, facts);
     if findings.iter().any(|finding| finding.action == "deny") {
         return Err(Denied { findings });
     }
-    Ok(Admitted { objects, findings })
+    Ok(findings)
 }

@@ -5,6 +5,7 @@
 use super::document::{NamedExpression, ParamKind, PolicySpec};
 use super::error::PolicyError;
 use super::expression::{Expression, Names};
+use super::lines::{FieldLines, field_source};
 use super::set::{Policy, ValidationRule};
 use crate::object::Source;
 
@@ -17,6 +18,7 @@ const REASONS: [&str; 4] = ["Unauthorized", "Forbidden", "Invalid", "RequestEnti
 /// Compiles the expressions of one policy and collects what is wrong with them.
 pub(super) struct Compiler<'a> {
     at: &'a Source,
+    lines: FieldLines<'a>,
     policy: &'a str,
     /// Expressions may read `params`.
     params: bool,
@@ -27,36 +29,37 @@ pub(super) struct Compiler<'a> {
 
 impl<'a> Compiler<'a> {
     /// For the policy of this name.
-    pub(super) fn new(at: &'a Source, policy: &'a str, params: bool) -> Self {
-        Self { at, policy, params, errors: Vec::new(), count: 0 }
+    pub(super) fn new(at: &'a Source, lines: FieldLines<'a>, policy: &'a str, params: bool) -> Self {
+        Self { at, lines, policy, params, errors: Vec::new(), count: 0 }
+    }
+
+    /// Where a field of `spec` is, as far as it is known.
+    fn at(&self, field: &str) -> Source {
+        field_source(self.at, self.lines, &format!("spec.{field}"))
+    }
+
+    fn malformed(&self, field: &str, message: impl std::fmt::Display) -> PolicyError {
+        let message = if field.is_empty() { message.to_string() } else { format!("spec.{field}: {message}") };
+        PolicyError::Malformed { at: self.at(field), name: self.policy.into(), message }
     }
 
     /// Compiles it; bindings and parameters come later.
     pub(super) fn policy(&mut self, spec: PolicySpec) -> Result<Policy, PolicyError> {
-        let malformed =
-            |message: String| PolicyError::Malformed { at: self.at.clone(), name: self.policy.into(), message };
         if spec.param_kind.as_ref().is_some_and(ParamKind::is_secret) {
             let what = "a Secret as paramKind, whose values could reach a message,".into();
-            return Err(PolicyError::Unsupported { at: self.at.clone(), policy: self.policy.into(), what });
+            return Err(PolicyError::Unsupported { at: self.at("paramKind"), policy: self.policy.into(), what });
         }
         let constraints = spec.match_constraints.unwrap_or_default();
         if constraints.resource_rules.is_empty() {
-            return Err(malformed("spec.matchConstraints.resourceRules is empty: it would judge nothing".into()));
+            let message = "spec.matchConstraints.resourceRules is empty: it would judge nothing".into();
+            let at = self.at("matchConstraints.resourceRules");
+            return Err(PolicyError::Malformed { at, name: self.policy.into(), message });
         }
-        if constraints.never_creates() {
-            let what = "a policy on UPDATE, DELETE or CONNECT alone (what Git has is judged as a CREATE): leave it to the \
-                        cluster, out of these directories; it";
-            return Err(PolicyError::Unsupported {
-                at: self.at.clone(),
-                policy: self.policy.into(),
-                what: what.into(),
-            });
-        }
-        if let Some(message) = constraints.fault() {
-            return Err(malformed(format!("spec.matchConstraints: {message}")));
+        if let Some((field, message)) = constraints.fault() {
+            return Err(self.malformed(&format!("matchConstraints.{field}"), message));
         }
         if spec.validations.is_empty() && spec.audit_annotations.is_empty() {
-            return Err(malformed("there are neither validations nor auditAnnotations".into()));
+            return Err(self.malformed("", "there are neither validations nor auditAnnotations"));
         }
         let match_conditions = self.named("matchConditions", &spec.match_conditions, None, "bool")?;
         let variables = self.variables(&spec.variables)?;
@@ -66,8 +69,8 @@ impl<'a> Compiler<'a> {
         for (index, rule) in spec.validations.into_iter().enumerate() {
             let field = format!("validations[{index}]");
             if let Some(reason) = rule.reason.as_deref().filter(|reason| !REASONS.contains(reason)) {
-                let message = format!("spec.{field}.reason: {reason:?} is not one of {}", REASONS.join(", "));
-                return Err(PolicyError::Malformed { at: self.at.clone(), name: self.policy.into(), message });
+                let message = format!("{reason:?} is not one of {}", REASONS.join(", "));
+                return Err(self.malformed(&format!("{field}.reason"), message));
             }
             let expression = self.typed(&format!("{field}.expression"), &rule.expression, names, "bool")?;
             let message_expression = match &rule.message_expression {
@@ -87,6 +90,7 @@ impl<'a> Compiler<'a> {
             .collect();
         Ok(Policy {
             name: self.policy.to_owned(),
+            at: self.at.clone(),
             constraints,
             match_conditions,
             variables,
@@ -95,6 +99,7 @@ impl<'a> Compiler<'a> {
             failure_policy: spec.failure_policy,
             param_kind: spec.param_kind,
             params: Vec::new(),
+            params_namespaced: None,
             bindings: Vec::new(),
         })
     }
@@ -106,8 +111,7 @@ impl<'a> Compiler<'a> {
         for variable in variables {
             let field = format!("variables[{}]", variable.name);
             if !is_identifier(&variable.name) || names.contains(&variable.name) {
-                let message = format!("spec.{field}: the name must be a CEL identifier and occur once");
-                return Err(PolicyError::Malformed { at: self.at.clone(), name: self.policy.into(), message });
+                return Err(self.malformed(&field, "the name must be a CEL identifier and occur once"));
             }
             let expression = self.expression(&field, &variable.expression, Some(&names))?;
             compiled.extend(expression.map(|expression| (variable.name.clone(), expression)));
@@ -158,11 +162,13 @@ impl<'a> Compiler<'a> {
     ) -> Result<Option<Expression>, PolicyError> {
         self.count += 1;
         if self.count > MAX_EXPRESSIONS {
-            let message = format!("it has more than {MAX_EXPRESSIONS} expressions");
-            return Err(PolicyError::Malformed { at: self.at.clone(), name: self.policy.into(), message });
+            return Err(self.malformed("", format!("it has more than {MAX_EXPRESSIONS} expressions")));
         }
         match Expression::compile(source, Names { variables, params: self.params }) {
-            Ok(expression) => Ok(Some(expression)),
+            Ok(mut expression) => {
+                expression.line = (self.lines)(self.at, &format!("spec.{field}"));
+                Ok(Some(expression))
+            }
             Err(message) => {
                 self.error(field, message);
                 Ok(None)
@@ -173,7 +179,7 @@ impl<'a> Compiler<'a> {
 
 impl Compiler<'_> {
     fn error(&mut self, field: &str, message: String) {
-        let (at, policy) = (self.at.clone(), self.policy.to_owned());
+        let (at, policy) = (self.at(field), self.policy.to_owned());
         self.errors.push(PolicyError::Expression { at, policy, field: format!("spec.{field}"), message });
     }
 }

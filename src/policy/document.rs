@@ -60,6 +60,34 @@ pub(super) struct BindingSpec {
     pub validation_actions: Vec<ValidationAction>,
 }
 
+impl BindingSpec {
+    /// What is wrong with it, if anything: the field, and why. As `validateValidatingAdmissionPolicyBindingSpec` in
+    /// k8s.io/kubernetes/pkg/apis/admissionregistration/validation has it.
+    pub(super) fn fault(&self) -> Option<(String, String)> {
+        if let Some(fault) = self.param_ref.as_ref().and_then(ParamRef::fault) {
+            return Some(("paramRef".to_owned(), fault.to_owned()));
+        }
+        if let Some((field, why)) = self.match_resources.as_ref().and_then(MatchResources::fault) {
+            return Some((format!("matchResources.{field}"), why));
+        }
+        let actions = &self.validation_actions;
+        let said = |field: String, why: &str| Some((field, why.to_owned()));
+        if actions.is_empty() {
+            return said("validationActions".to_owned(), "at least one of Deny, Warn, Audit is needed");
+        }
+        if let Some(twice) = (1..actions.len()).find(|&i| actions[..i].contains(&actions[i])) {
+            return said(format!("validationActions[{twice}]"), "it is there twice");
+        }
+        if actions.contains(&ValidationAction::Deny) && actions.contains(&ValidationAction::Warn) {
+            return said(
+                "validationActions".to_owned(),
+                "Deny and Warn may not be used together: an API server refuses it",
+            );
+        }
+        None
+    }
+}
+
 /// Of which kind a policy's parameters are.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

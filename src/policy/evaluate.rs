@@ -5,76 +5,94 @@ use super::resources::Facts;
 use super::review::{Effect, Judgement, Request, Subject, Verdict};
 use super::set::{Policy, PolicySet};
 use super::worker::{Job, TIME_LIMIT, judge_all};
-use crate::object::{Desired, Gvk, Manifest, null};
+use crate::object::{Desired, null};
+use crate::plan::Write;
 use crate::plan::change::PolicyFinding;
 use serde_json::Value;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-/// What every policy says about every object it concerns, in the order of the objects, then of the policies.
-///
-/// Objects are judged as if they were created (`request.operation` is `CREATE`, `oldObject` null): a rule for `UPDATE`
-/// only compares with a live object, and is the API server's to judge.
+/// What every policy says about every object it concerns, each judged as if it were created: without a cluster nothing
+/// else is known. In the order of the objects, then of the policies.
 pub fn evaluate(policies: &PolicySet, objects: &[Desired], facts: &Facts) -> Vec<PolicyFinding> {
-    let asked: Vec<Asked<'_>> = objects.iter().map(|object| Asked::new(object, facts)).collect();
+    let writes: Vec<Write<'_>> = objects.iter().map(Write::create).collect();
+    judge_writes(policies, &writes, facts)
+}
+
+/// What every policy says about every write it concerns, in the order of the writes, then of the policies.
+pub fn judge_writes(policies: &PolicySet, writes: &[Write<'_>], facts: &Facts) -> Vec<PolicyFinding> {
+    let asked: Vec<Asked<'_>> = writes.iter().map(|write| Asked::new(write, facts)).collect();
     let requests: Vec<Request<'_>> = asked.iter().map(|asked| asked.request(facts)).collect();
     let verdicts = policies.judge(&requests);
     let mut findings = Vec::new();
-    for (object, verdicts) in objects.iter().zip(verdicts) {
-        findings.extend(verdicts.into_iter().map(|verdict| PolicyFinding {
-            policy: verdict.policy,
-            action: verdict.effect.as_str().to_owned(),
-            message: verdict.message,
-            object: object.object_ref(),
-            file: object.source.file.clone(),
-            line: object.source.line,
-            server: false,
+    for (write, verdicts) in writes.iter().zip(verdicts) {
+        findings.extend(verdicts.into_iter().map(|verdict| {
+            // What is no longer in Git has no place there: the rule that speaks of it has one.
+            let at = write.source.unwrap_or(&verdict.at);
+            PolicyFinding {
+                policy: verdict.policy,
+                action: verdict.effect.as_str().to_owned(),
+                message: verdict.message,
+                object: write.object.clone(),
+                file: at.file.clone(),
+                line: at.line,
+                operation: write.operation().as_str().to_owned(),
+                server: false,
+            }
         }));
     }
     findings
 }
 
-/// An object with the texts that a request borrows.
+/// A write with the texts that a request borrows.
 struct Asked<'a> {
-    object: &'a Desired,
+    write: &'a Write<'a>,
     /// As the API server would read it: a policy there never meets a null in a built-in kind.
-    content: Cow<'a, Value>,
-    gvk: Gvk,
+    content: Option<Cow<'a, Value>>,
     resource: String,
     namespace: Option<&'a str>,
 }
 
 impl<'a> Asked<'a> {
-    fn new(object: &'a Desired, facts: &Facts) -> Self {
-        let gvk = object.gvk();
-        let resource = facts.resource(&gvk.gk(), object.namespace().is_some());
-        let namespace = if resource.namespaced { Some(object.namespace().unwrap_or("default")) } else { None };
-        let mut content = Cow::Borrowed(&object.object);
-        if null::is_built_in(&gvk.group) && null::is_anywhere(&content) {
-            null::strip(content.to_mut());
-        }
-        Self { object, content, gvk, resource: resource.plural, namespace }
+    fn new(write: &'a Write<'a>, facts: &Facts) -> Self {
+        let object = &write.object;
+        let resource = facts.resource(&object.gvk().gk(), object.namespace.is_some());
+        let namespace = if resource.namespaced { Some(object.namespace.as_deref().unwrap_or("default")) } else { None };
+        let content = write.new.as_deref().map(|new| {
+            let mut content = Cow::Borrowed(new);
+            if null::is_built_in(&object.group) && null::is_anywhere(&content) {
+                null::strip(content.to_mut());
+            }
+            content
+        });
+        Self { write, content, resource: resource.plural, namespace }
     }
 
     fn request<'s>(&'s self, facts: &'s Facts) -> Request<'s> {
+        let object = &self.write.object;
         Request {
-            operation: "CREATE",
-            group: &self.gvk.group,
-            version: &self.gvk.version,
-            kind: &self.gvk.kind,
+            operation: self.write.operation().as_str(),
+            group: &object.group,
+            version: &object.version,
+            kind: &object.kind,
             resource: &self.resource,
             subresource: "",
-            name: self.object.name(),
+            name: &object.name,
             namespace: self.namespace,
-            object: Some(&self.content),
-            old_object: None,
+            object: self.content.as_deref(),
+            old_object: self.write.old,
             namespace_labels: self.namespace.and_then(|namespace| facts.namespaces.get(namespace)),
-            user: None,
+            user: facts.user.as_ref(),
         }
     }
 }
 
 impl PolicySet {
+    /// True if a policy's `matchConstraints` are about the request, whatever its bindings say.
+    pub fn concerns(&self, request: &Request<'_>) -> bool {
+        self.policies.iter().any(|policy| policy.constraints.concerns(request, true))
+    }
+
     /// What the policies say about one request.
     pub fn review(&self, request: &Request<'_>) -> Vec<Verdict> {
         self.judge(std::slice::from_ref(request)).pop().unwrap_or_default()
@@ -141,7 +159,7 @@ impl Policy {
                 continue;
             }
             let effect = Effect::from(binding.action);
-            match collect(self.param_kind.as_ref(), &self.params, binding.param_ref.as_ref(), request) {
+            match collect(self, binding.param_ref.as_ref(), request) {
                 Ok(params) => params.into_iter().for_each(|param| calls.add(param, effect)),
                 Err(fault) => calls.faults.push(format!("failed to configure binding: {fault}")),
             }
@@ -167,7 +185,7 @@ impl Calls {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::object::Source;
+    use crate::object::{Live, Manifest, Source};
     use crate::policy::{Denied, admit};
     use serde_json::json;
     use std::path::Path;
@@ -181,12 +199,13 @@ mod tests {
             "operations": ["CREATE"], "resources": ["*"]}]}});
         full.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
         let api = "admissionregistration.k8s.io/v1";
-        PolicySet::load(&[
-            at(json!({"apiVersion": api, "kind": "ValidatingAdmissionPolicy", "metadata": {"name": "p"}, "spec": full})),
-            at(json!({"apiVersion": api, "kind": "ValidatingAdmissionPolicyBinding", "metadata": {"name": "b"},
-                "spec": {"policyName": "p", "validationActions": [action]}})),
-        ])
-        .unwrap()
+        let documents = [
+            json!({"apiVersion": api, "kind": "ValidatingAdmissionPolicy", "metadata": {"name": "p"}, "spec": full}),
+            json!({"apiVersion": api, "kind": "ValidatingAdmissionPolicyBinding", "metadata": {"name": "b"},
+                "spec": {"policyName": "p", "validationActions": [action]}}),
+        ];
+        let nowhere = |object| Desired { object, source: Source { file: String::new(), line: 0 } };
+        PolicySet::load(&documents.map(nowhere)).unwrap()
     }
 
     fn config_map() -> Desired {
@@ -269,12 +288,89 @@ mod tests {
     #[test]
     fn warnings_admit_and_refusals_do_not() {
         let spec = json!({"validations": [{"expression": "false", "message": "no"}]});
-        let admitted = admit(vec![config_map()], &set(&spec, "Warn"), &Facts::default()).unwrap();
-        assert_eq!((admitted.objects().len(), admitted.findings()[0].action.as_str()), (1, "warn"));
-        let denied = admit(vec![config_map(), config_map()], &set(&spec, "Deny"), &Facts::default()).unwrap_err();
+        let object = config_map();
+        let writes = [Write::create(&object), Write::create(&object)];
+        let warned = admit(&writes[..1], &set(&spec, "Warn"), &Facts::default()).unwrap();
+        assert_eq!(warned[0].action, "warn");
+        let denied = admit(&writes, &set(&spec, "Deny"), &Facts::default()).unwrap_err();
         assert_eq!(denied.to_string(), "refused by policy p: ConfigMap shop/c: no (and 1 more)");
         let problem = crate::object::Problem::from(Denied { findings: denied.findings });
         assert_eq!((problem.file.as_deref(), problem.line), (Some("app/a.yaml"), Some(7)));
+    }
+
+    /// A policy on all operations that says what it sees.
+    fn seen(spec: &Value, write: &Write<'_>) -> Vec<PolicyFinding> {
+        let mut full = json!({"matchConstraints": {"resourceRules": [{"apiGroups": ["*"], "apiVersions": ["*"],
+            "operations": ["CREATE", "UPDATE", "DELETE"], "resources": ["*"]}]}});
+        full.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        judge_writes(&set(&full, "Deny"), std::slice::from_ref(write), &Facts::default())
+    }
+
+    #[test]
+    fn a_write_is_judged_as_what_it_is() {
+        let (object, live) = (config_map(), Live(config_map().object));
+        let spec = json!({"validations": [{"expression": "false", "messageExpression":
+            "request.operation + (object == null ? ' - ' : ' ' + object.data.k + ' ') + (oldObject == null ? '-' : oldObject.data.k)"}]});
+        let mut new = object.object.clone();
+        new["data"]["k"] = json!("w");
+        for (write, said, file) in [
+            (Write::create(&object), "CREATE v -", "app/a.yaml"),
+            (Write::update(&object, Cow::Borrowed(&new), &live), "UPDATE w v", "app/a.yaml"),
+            (Write::delete(object.object_ref(), None, &live), "DELETE - v", ""),
+        ] {
+            let found = seen(&spec, &write);
+            assert_eq!((found[0].message.as_str(), found[0].file.as_str()), (said, file));
+            assert_eq!(found[0].operation, write.operation().as_str());
+        }
+    }
+
+    #[test]
+    fn a_side_that_is_not_there_is_not_selected() {
+        let (object, live) = (config_map(), Live(config_map().object));
+        let rules = json!([{"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*"]}]);
+        for (selector, expected) in [
+            (json!({"matchExpressions": [{"key": "none", "operator": "DoesNotExist"}]}), 1),
+            (json!({"matchExpressions": [{"key": "a", "operator": "DoesNotExist"}]}), 0),
+            (json!({"matchLabels": {"a": "b"}}), 1),
+            (json!({}), 1),
+        ] {
+            let constraints = json!({"resourceRules": rules, "objectSelector": selector});
+            let spec = json!({"matchConstraints": constraints, "validations": [{"expression": "false"}]});
+            let found = seen(&spec, &Write::delete(object.object_ref(), None, &live));
+            assert_eq!(found.len(), expected, "{selector}");
+        }
+    }
+
+    #[test]
+    fn values_of_a_live_secret_are_not_told_either() {
+        let secret = |value: &str| {
+            at(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"k": value}}))
+        };
+        let (new, live) = (secret("bmV3dmFsdWU="), Live(secret("aHVudGVyMg==").object));
+        let spec = json!({"validations": [
+            {"expression": "object != null && object.data.k == oldObject.data.k",
+                "messageExpression": "'was ' + oldObject.data.k + variables.v"},
+            {"expression": "oldObject.data.k < 5"},
+            {"expression": "oldObject.data[oldObject.data.k] == ''"}],
+            "variables": [{"name": "v", "expression": "oldObject.data.k"}],
+            "auditAnnotations": [{"key": "a", "valueExpression": "string(oldObject.data.k)"}]});
+        for write in
+            [Write::update(&new, Cow::Borrowed(&new.object), &live), Write::delete(new.object_ref(), None, &live)]
+        {
+            let found = seen(&spec, &write);
+            assert_eq!(found.len(), 4, "{found:?}");
+            let text = format!("{found:?}");
+            assert!(!text.contains("aHVudGVyMg") && !text.contains("bmV3dmFsdWU"), "{text}");
+        }
+    }
+
+    #[test]
+    fn who_asks_is_who_the_cluster_says() {
+        let spec = json!({"validations": [{"expression": "false", "messageExpression": "request.userInfo.username"}]});
+        assert_eq!(told(&spec, &config_map()), one("deny", "system:serviceaccount:driftless:driftless"));
+        let facts = Facts { user: Some(json!({"username": "jo"})), ..Facts::default() };
+        let found = evaluate(&set(&spec, "Deny"), &[config_map()], &facts);
+        assert_eq!(found[0].message, "jo");
     }
 
     #[test]
@@ -316,7 +412,7 @@ mod tests {
         let judged = judge_all(jobs, std::time::Duration::from_millis(200));
         let failed: Vec<bool> = judged.iter().map(|judgement| !judgement.errors.is_empty()).collect();
         assert_eq!(failed, [false, true, false, true, false]);
-        assert!(judged[3].errors[0].contains("given up on another object"));
+        assert!(judged[3].errors[0].0.contains("given up on another object"));
 
         let huge =
             at(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "l": vec![0; 20_001]}));
@@ -347,8 +443,9 @@ mod tests {
         let mut wrong = Vec::new();
         for policy in entries(&root).into_iter().filter(|path| path.is_dir()) {
             let name = policy.file_name().unwrap().to_str().unwrap().to_owned();
-            let set =
-                PolicySet::load(&documents(&policy.join("policy.yaml"))).unwrap_or_else(|e| panic!("{name}: {e:?}"));
+            let mut rules = documents(&policy.join("policy.yaml"));
+            rules.iter_mut().for_each(|document| document.source.file.clear());
+            let set = PolicySet::load(&rules).unwrap_or_else(|e| panic!("{name}: {e:?}"));
             assert_eq!(set.names().collect::<Vec<_>>(), [name.as_str()]);
             let inputs =
                 entries(&policy.join("testdata")).into_iter().filter(|path| path.extension().unwrap() == "yaml");

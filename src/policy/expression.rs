@@ -71,6 +71,8 @@ pub(super) struct Expression {
     ast: IdedExpr,
     /// Variables it reads.
     pub reads: Vec<String>,
+    /// Its line in the policy's file, where that is known.
+    pub line: Option<u32>,
 }
 
 impl Expression {
@@ -94,7 +96,7 @@ impl Expression {
         let mut check = Check { names, scopes: Vec::new(), reads: Vec::new(), depth: 0 };
         check.expr(&ast)?;
         let reads = check.reads;
-        Ok(Self { source: source.trim().to_owned(), ast, reads })
+        Ok(Self { source: source.trim().to_owned(), ast, reads, line: None })
     }
 
     /// True if nobody can know of which type its value is: a field of an object, as it stands. A type checker as the API

@@ -9,20 +9,17 @@ use std::collections::BTreeMap;
 /// The label that every namespace carries with its own name.
 pub(super) const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
-/// The operations that are judged without a live object.
+/// The operations that a rule may name.
 const KNOWN_OPERATIONS: [&str; 5] = ["CREATE", "UPDATE", "DELETE", "CONNECT", "*"];
 
 impl MatchResources {
-    /// What is wrong with it, if anything.
-    pub(super) fn fault(&self) -> Option<String> {
-        self.resource_rules.iter().chain(&self.exclude_resource_rules).find_map(ResourceRule::fault)
-    }
-
-    /// True if it has rules, and none of them is about the creation of objects.
-    pub(super) fn never_creates(&self) -> bool {
-        let creates = |rule: &ResourceRule| rule.operations.iter().any(|op| op == "*" || op == "CREATE");
-        let known = |rule: &ResourceRule| rule.fault().is_none();
-        !self.resource_rules.is_empty() && self.resource_rules.iter().all(|rule| known(rule) && !creates(rule))
+    /// What is wrong with it, if anything: the field, and why.
+    pub(super) fn fault(&self) -> Option<(String, String)> {
+        let lists = [("resourceRules", &self.resource_rules), ("excludeResourceRules", &self.exclude_resource_rules)];
+        lists.into_iter().find_map(|(name, rules)| {
+            let mut faults = rules.iter().enumerate().filter_map(|(i, rule)| Some((i, rule.fault()?)));
+            faults.next().map(|(i, (field, why))| (format!("{name}[{i}].{field}"), why))
+        })
     }
 
     /// True if it depends on labels of namespaces other than their name.
@@ -40,8 +37,9 @@ impl MatchResources {
             && !self.exclude_resource_rules.iter().any(|rule| rule.concerns(request, exact))
             && self.namespace_selected(request)
             && self.object_selector.as_ref().is_none_or(|selector| {
-                selector.matches(&labels_of(request.object), &|_| true)
-                    || request.old_object.is_some_and(|old| selector.matches(&labels_of(Some(old)), &|_| true))
+                // A side that is not there is not selected, whatever the selector asks (webhook/predicates/object).
+                let mut sides = [request.object, request.old_object].into_iter().flatten();
+                selector.is_empty() || sides.any(|side| selector.matches(&labels_of(Some(side)), &|_| true))
             })
     }
 
@@ -66,14 +64,17 @@ impl MatchResources {
 }
 
 impl ResourceRule {
-    fn fault(&self) -> Option<String> {
+    fn fault(&self) -> Option<(&'static str, String)> {
         if let Some(bad) = self.operations.iter().find(|op| !KNOWN_OPERATIONS.contains(&op.as_str())) {
-            return Some(format!("unknown operation {bad:?}; use CREATE, UPDATE, DELETE, CONNECT or *"));
+            return Some((
+                "operations",
+                format!("unknown operation {bad:?}; use CREATE, UPDATE, DELETE, CONNECT or *"),
+            ));
         }
         if let Some(scope) = &self.scope
             && !["*", "Cluster", "Namespaced"].contains(&scope.as_str())
         {
-            return Some(format!("unknown scope {scope:?}; use Cluster, Namespaced or *"));
+            return Some(("scope", format!("unknown scope {scope:?}; use Cluster, Namespaced or *")));
         }
         for (name, list) in [
             ("apiGroups", &self.api_groups),
@@ -82,7 +83,7 @@ impl ResourceRule {
             ("operations", &self.operations),
         ] {
             if list.is_empty() {
-                return Some(format!("a resource rule without {name} matches nothing"));
+                return Some((name, format!("a resource rule without {name} matches nothing")));
             }
         }
         None

@@ -3,8 +3,9 @@
 //! Policies are written in Kubernetes' own format, `ValidatingAdmissionPolicy` with its binding
 //! (`admissionregistration.k8s.io/v1`), so that one file serves a pull request here and the API server there.
 //!
-//! In: rendered objects ([`crate::object::Desired`]), a [`PolicySet`], and [`Facts`] about the cluster. Out: findings,
-//! and [`Admitted`]: the only manifests that can be planned.
+//! In: what is about to be written ([`crate::plan::Write`]), a [`PolicySet`], and [`Facts`] about the cluster. Out:
+//! findings, or [`Denied`]. With a cluster a write is what the API server would be asked: a creation, an update with the
+//! object as it is live, or a deletion. Without one ([`evaluate`]) every manifest counts as created.
 //!
 //! Invariants: what cannot be evaluated is a finding, never a silent pass (an unknown function is an error at load
 //! time; a run-time error, a time-out and an oversized object follow `failurePolicy`, `Fail` by default); a Secret's
@@ -18,6 +19,7 @@ mod error;
 mod evaluate;
 mod expression;
 mod library;
+mod lines;
 mod matching;
 mod message;
 mod params;
@@ -29,9 +31,10 @@ mod set;
 mod value;
 mod worker;
 
-pub use admit::{Admitted, Denied, admit};
+pub use admit::{Denied, admit};
 pub use error::PolicyError;
-pub use evaluate::evaluate;
-pub use resources::{Facts, Resource, builtin_resource};
+pub use evaluate::{evaluate, judge_writes};
+pub use lines::FieldLines;
+pub use resources::{Facts, Resource, assumed_user, builtin_resource};
 pub use review::{Effect, Request, Verdict};
 pub use set::PolicySet;

@@ -10,6 +10,7 @@ use super::document::{NotFound, ParamKind, ParamRef};
 use super::matching::labels_of;
 use super::resources::builtin_resource;
 use super::review::Request;
+use super::set::Policy;
 use super::value::{TooLarge, to_cel};
 use crate::object::{Desired, Gk, Manifest};
 use cel::common::value::Val;
@@ -74,13 +75,13 @@ impl Param {
 
 /// The parameters that a request is judged with under a binding: `None` stands for `params == null`.
 pub(super) fn collect(
-    kind: Option<&ParamKind>,
-    all: &[Arc<Param>],
+    policy: &Policy,
     wanted: Option<&ParamRef>,
     request: &Request<'_>,
 ) -> Result<Vec<Option<Arc<Param>>>, String> {
-    let (Some(kind), Some(wanted)) = (kind, wanted) else { return Ok(vec![None]) };
-    let known = kind.namespaced();
+    let (Some(kind), Some(wanted)) = (&policy.param_kind, wanted) else { return Ok(vec![None]) };
+    let all = &policy.params;
+    let known = policy.params_namespaced.or_else(|| kind.namespaced());
     let namespaced = known.unwrap_or_else(|| all.iter().any(|param| param.namespace.is_some()));
     let namespace = match (&wanted.namespace, namespaced) {
         (Some(_), false) if known == Some(false) => {

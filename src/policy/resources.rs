@@ -4,6 +4,7 @@
 //! discovery said; without one the built-in kinds and the CRDs among the manifests are enough for most repositories.
 
 use crate::object::{Desired, Gk, Manifest};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// The resource that a kind is served as.
@@ -23,6 +24,17 @@ pub struct Facts {
     /// Labels by namespace, where they are known. A namespace that is missing has unknown labels, which exempt
     /// nothing from a policy.
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    /// `userInfo` of the requests, as the cluster's SelfSubjectReview tells it. Without it requests are judged as those
+    /// of [`assumed_user`].
+    pub user: Option<Value>,
+}
+
+/// `userInfo` where no cluster was asked: the service account that `manifests/` gives to the daemon.
+pub fn assumed_user() -> Value {
+    json!({
+        "username": "system:serviceaccount:driftless:driftless",
+        "groups": ["system:serviceaccounts", "system:serviceaccounts:driftless", "system:authenticated"],
+    })
 }
 
 impl Facts {
@@ -42,7 +54,7 @@ impl Facts {
     }
 
     fn learn_crd(&mut self, crd: &Desired) {
-        let text = |pointer: &str| crd.at(pointer).and_then(serde_json::Value::as_str);
+        let text = |pointer: &str| crd.at(pointer).and_then(Value::as_str);
         if let (Some(group), Some(kind), Some(plural)) =
             (text("/spec/group"), text("/spec/names/kind"), text("/spec/names/plural"))
         {
@@ -192,7 +204,6 @@ const BUILTIN: &[(&str, Kinds)] = &[
 mod tests {
     use super::*;
     use crate::object::Source;
-    use serde_json::json;
 
     #[test]
     fn built_in_learned_and_guessed() {

@@ -9,8 +9,10 @@ use super::environment::environment;
 use super::expression::{Expression, VARIABLES};
 use super::message;
 use super::params::Param;
+use super::resources::assumed_user;
 use super::set::{Policy, ValidationRule};
 use super::value::{TooLarge, to_cel};
+use crate::object::Source;
 use cel::common::types::{CelBool, CelNull, CelString};
 use cel::common::value::{CowVal, Val};
 use cel::context::VariableResolver;
@@ -43,7 +45,7 @@ pub struct Request<'a> {
     pub old_object: Option<&'a Value>,
     /// Labels of the namespace, where they are known.
     pub namespace_labels: Option<&'a BTreeMap<String, String>>,
-    /// `userInfo` of the request, where there is one.
+    /// `userInfo` of the request; [`assumed_user`] where it is not known.
     pub user: Option<&'a Value>,
 }
 
@@ -88,6 +90,8 @@ pub struct Verdict {
     pub effect: Effect,
     /// For a person.
     pub message: String,
+    /// Where the policy is.
+    pub at: Source,
 }
 
 /// What came out of evaluating a policy.
@@ -95,8 +99,8 @@ pub struct Verdict {
 pub(super) struct Judgement {
     /// Messages of validations that do not hold.
     pub violations: Vec<String>,
-    /// What could not be evaluated.
-    pub errors: Vec<String>,
+    /// What could not be evaluated, and the line of the policy's expression.
+    pub errors: Vec<(String, Option<u32>)>,
     /// Audit annotations.
     pub notes: Vec<String>,
     /// Audit annotations that could not be made.
@@ -106,17 +110,19 @@ pub(super) struct Judgement {
 impl Judgement {
     /// A judgement that could not be made.
     pub(super) fn failed(message: impl Into<String>) -> Self {
-        Self { errors: vec![message.into()], ..Self::default() }
+        Self { errors: vec![(message.into(), None)], ..Self::default() }
     }
 
     /// The verdicts it leads to under a binding's strongest action.
     pub(super) fn verdicts(self, policy: &Policy, effect: Effect) -> Vec<Verdict> {
-        let verdict = |effect, message| Verdict { policy: policy.name.clone(), effect, message };
+        let at = || policy.at.clone();
+        let verdict = |effect, message| Verdict { policy: policy.name.clone(), effect, message, at: at() };
         let on_error = if policy.failure_policy == FailurePolicy::Ignore { Effect::Audit } else { effect };
         let violations = self.violations.into_iter().map(|message| verdict(effect, message));
-        let errors = self.errors.into_iter().map(|message| {
+        let errors = self.errors.into_iter().map(|(message, line)| {
+            let place = policy.place(line);
             let ending = if policy.failure_policy == FailurePolicy::Ignore { "; failurePolicy is Ignore" } else { "" };
-            verdict(on_error, format!("the policy could not be evaluated: {message}{ending}"))
+            verdict(on_error, format!("the policy could not be evaluated: {message}{place}{ending}"))
         });
         let notes = self.notes.into_iter().map(|message| verdict(Effect::Audit, message));
         // What cannot be recorded refuses, whatever the binding's action is (dispatcher.go).
@@ -199,7 +205,7 @@ impl Inputs {
 fn request_value(request: &Request<'_>) -> Value {
     let kind = json!({"group": request.group, "version": request.version, "kind": request.kind});
     let resource = json!({"group": request.group, "version": request.version, "resource": request.resource});
-    let user = request.user.cloned().unwrap_or_else(|| json!({"username": "driftless", "groups": []}));
+    let user = request.user.cloned().unwrap_or_else(assumed_user);
     let mut value = json!({
         "kind": kind, "resource": resource, "requestKind": kind, "requestResource": resource,
         "name": request.name, "operation": request.operation, "userInfo": user, "dryRun": false, "options": {},
@@ -299,6 +305,14 @@ impl<'v> Scope<'v> {
 }
 
 impl Policy {
+    /// Where in the policy's file to look for what could not be evaluated; nothing where there is no file.
+    fn place(&self, line: Option<u32>) -> String {
+        match self.at.file.as_str() {
+            "" => String::new(),
+            file => format!("; see {file}:{}", line.unwrap_or(self.at.line)),
+        }
+    }
+
     /// Evaluates the policy. It never blocks, but takes as long as its expressions do: see `worker`.
     pub(super) fn judge(&self, subject: &Subject, params: Option<&Param>) -> Judgement {
         let roots = Roots { inputs: &subject.inputs, params };
@@ -312,7 +326,9 @@ impl Policy {
                 Ok(true) => {}
                 // One condition that is false exempts the object, whatever the others would say (matcher.go).
                 Ok(false) => return Judgement::default(),
-                Err(error) => unclear.push(format!("match condition {name}: {}", subject.explain(&error))),
+                Err(error) => {
+                    unclear.push((format!("match condition {name}: {}", subject.explain(&error)), condition.line));
+                }
             }
         }
         if !unclear.is_empty() {
@@ -327,11 +343,11 @@ impl Policy {
             match scope.holds(&rule.expression) {
                 Ok(true) => {}
                 Ok(false) => judgement.violations.push(violation(rule, speaker)),
-                Err(error) => judgement.errors.push(subject.explain(&error)),
+                Err(error) => judgement.errors.push((subject.explain(&error), rule.expression.line)),
             }
         }
         // One broken variable fails every validation that reads it: told once.
-        judgement.errors.dedup();
+        judgement.errors.dedup_by(|(second, _), (first, _)| second == first);
         for (key, expression) in &self.audit_annotations {
             match speaker.note(expression) {
                 Ok(None) => {}

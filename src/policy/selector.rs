@@ -33,6 +33,11 @@ pub(super) enum Operator {
 }
 
 impl LabelSelector {
+    /// True if it selects everything.
+    pub(super) fn is_empty(&self) -> bool {
+        self.match_labels.is_empty() && self.match_expressions.is_empty()
+    }
+
     /// The labels it asks for.
     pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
         let expressions = self.match_expressions.iter().map(|requirement| requirement.key.as_str());

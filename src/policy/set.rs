@@ -7,8 +7,10 @@ use super::document::{
 };
 use super::error::PolicyError;
 use super::expression::Expression;
+use super::lines::{FieldLines, field_source, unknown};
 use super::params::Param;
-use crate::object::{Desired, Manifest, Source};
+use super::resources::assumed_user;
+use crate::object::{Desired, Manifest, Problem, Source};
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
@@ -25,9 +27,11 @@ pub struct PolicySet {
 }
 
 /// One policy with the bindings that put it into effect.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Policy {
     pub name: String,
+    /// Where it is.
+    pub at: Source,
     pub constraints: MatchResources,
     pub match_conditions: Vec<(String, Expression)>,
     pub variables: Vec<(String, Expression)>,
@@ -37,11 +41,13 @@ pub(super) struct Policy {
     pub param_kind: Option<ParamKind>,
     /// The objects of that kind among the policy files.
     pub params: Vec<Arc<Param>>,
+    /// Whether that kind is namespaced, where somebody said so.
+    pub params_namespaced: Option<bool>,
     pub bindings: Vec<Binding>,
 }
 
 /// One validation, compiled.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct ValidationRule {
     pub expression: Expression,
     pub message: Option<String>,
@@ -49,8 +55,11 @@ pub(super) struct ValidationRule {
 }
 
 /// One binding.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Binding {
+    pub name: String,
+    /// Where it is.
+    pub at: Source,
     pub resources: Option<MatchResources>,
     /// The strongest of its actions.
     pub action: ValidationAction,
@@ -74,12 +83,52 @@ impl PolicySet {
     }
 
     /// Loads policies and bindings. Every fault of every document is told; with one fault nothing is loaded.
+    ///
+    /// # Errors
+    /// Every fault of every document.
     pub fn load(documents: &[Desired]) -> Result<Self, Vec<PolicyError>> {
-        let mut loader = Loader::default();
+        Self::load_with_lines(documents, &unknown)
+    }
+
+    /// The same, where the lines of fields are known: faults are told at them.
+    ///
+    /// # Errors
+    /// Every fault of every document.
+    pub fn load_with_lines(documents: &[Desired], lines: FieldLines<'_>) -> Result<Self, Vec<PolicyError>> {
+        let mut loader = Loader::new(lines);
         for document in documents {
             loader.document(document);
         }
         loader.finish().map(|policies| Self { policies: policies.into_iter().map(Arc::new).collect() })
+    }
+
+    /// The same policies with other objects as parameters: those of each policy's `paramKind`. `namespaced` says whether
+    /// that kind is; `None` where it is not known.
+    ///
+    /// # Errors
+    /// Why an object cannot be a parameter.
+    pub fn with_params(&self, objects: &[Desired], namespaced: Option<bool>) -> Result<Self, String> {
+        let policies = self.policies.iter().map(|policy| {
+            let mut policy = Policy::clone(policy);
+            let kind = policy.param_kind.as_ref();
+            let params = objects.iter().filter(|object| kind.is_some_and(|kind| kind.is_of(object)));
+            policy.params = params.map(|object| Param::of(object).map(Arc::new)).collect::<Result<_, _>>()?;
+            policy.params_namespaced = namespaced;
+            Ok(Arc::new(policy))
+        });
+        let policies: Result<_, super::value::TooLarge> = policies.collect();
+        policies.map(|policies| Self { policies }).map_err(|error| error.to_string())
+    }
+
+    /// What is worth knowing of policies that are taken all the same, as an API server takes them: a `paramRef` that
+    /// does nothing, parameters that are never there. With `without_cluster` also what can only be assumed then.
+    pub fn notes(&self, without_cluster: bool) -> Vec<Problem> {
+        self.policies.iter().flat_map(|policy| policy.notes(without_cluster)).collect()
+    }
+
+    /// True if a verdict may depend on who asks: then [`super::Facts`] should know it.
+    pub fn reads_user(&self) -> bool {
+        self.policies.iter().any(|policy| policy.mentions("userInfo"))
     }
 
     /// The policies of both sets. Names may repeat: both judge.
@@ -106,19 +155,51 @@ impl PolicySet {
 }
 
 impl Policy {
+    fn expressions(&self) -> impl Iterator<Item = &Expression> {
+        let named = self.match_conditions.iter().chain(&self.variables).chain(&self.audit_annotations);
+        let rules = self.validations.iter().flat_map(|rule| [Some(&rule.expression), rule.message_expression.as_ref()]);
+        named.map(|(_, expression)| expression).chain(rules.flatten())
+    }
+
+    fn mentions(&self, word: &str) -> bool {
+        self.expressions().any(|expression| expression.source.contains(word))
+    }
+
     fn reads_namespaces(&self) -> bool {
         let bindings = self.bindings.iter().filter_map(|binding| binding.resources.as_ref());
-        let expressions = self.variables.iter().chain(&self.audit_annotations).map(|(_, expression)| expression);
-        let rules = self.validations.iter().flat_map(|rule| [Some(&rule.expression), rule.message_expression.as_ref()]);
-        let mut all = expressions.chain(rules.flatten());
-        bindings.chain([&self.constraints]).any(MatchResources::reads_namespaces)
-            || all.any(|expression| expression.source.contains("namespaceObject"))
+        bindings.chain([&self.constraints]).any(MatchResources::reads_namespaces) || self.mentions("namespaceObject")
+    }
+
+    fn notes(&self, without_cluster: bool) -> Vec<Problem> {
+        let name = &self.name;
+        let note = |at: &Source, text: String| Problem::new("PolicyNote", text).at(at.file.clone(), at.line);
+        let mut out = Vec::new();
+        for binding in &self.bindings {
+            match (&self.param_kind, &binding.param_ref) {
+                (None, Some(_)) => {
+                    let text = format!("{}: spec.paramRef does nothing: policy {name} has no paramKind", binding.name);
+                    out.push(note(&binding.at, text).hint("take it off, or give the policy a paramKind"));
+                }
+                (Some(_), None) if self.mentions("params") => {
+                    let text = format!("{}: there is no spec.paramRef: params is null in policy {name}", binding.name);
+                    out.push(note(&binding.at, text).hint("name the parameters in spec.paramRef"));
+                }
+                _ => {}
+            }
+        }
+        if without_cluster && self.mentions("userInfo") {
+            let user = assumed_user();
+            let user = user["username"].as_str().unwrap_or_default();
+            let text = format!("{name}: it reads request.userInfo, which only a cluster tells: judged as {user}");
+            out.push(note(&self.at, text).hint("`plan` and `sync` ask the cluster who they are"));
+        }
+        out
     }
 }
 
 /// Collects documents and faults.
-#[derive(Default)]
-struct Loader {
+struct Loader<'l> {
+    lines: FieldLines<'l>,
     policies: Vec<(Source, Policy)>,
     bindings: Vec<(Source, String, BindingSpec)>,
     /// Policies that some binding names, a faulty one included.
@@ -130,7 +211,13 @@ struct Loader {
     errors: Vec<PolicyError>,
 }
 
-impl Loader {
+impl<'l> Loader<'l> {
+    fn new(lines: FieldLines<'l>) -> Self {
+        let (policies, bindings, bound) = (Vec::new(), Vec::new(), Vec::new());
+        let (param_kinds, others, errors) = (Vec::new(), Vec::new(), Vec::new());
+        Self { lines, policies, bindings, bound, param_kinds, others, errors }
+    }
+
     fn document(&mut self, document: &Desired) {
         let gvk = document.gvk();
         let at = document.source.clone();
@@ -157,13 +244,13 @@ impl Loader {
     }
 
     fn policy(&mut self, document: &Desired) -> Result<(), PolicyError> {
-        let spec: PolicySpec = spec_of(document)?;
+        let spec: PolicySpec = spec_of(document, self.lines)?;
         let (at, name) = (document.source.clone(), document.name().to_owned());
         self.param_kinds.extend(spec.param_kind.clone());
         if let Some((other, _)) = self.policies.iter().find(|(_, policy)| policy.name == name) {
             return Err(PolicyError::Duplicate { at, name, other: other.clone() });
         }
-        let mut compiler = Compiler::new(&at, &name, spec.param_kind.is_some());
+        let mut compiler = Compiler::new(&at, self.lines, &name, spec.param_kind.is_some());
         let policy = compiler.policy(spec)?;
         self.errors.append(&mut compiler.errors);
         self.policies.push((at, policy));
@@ -171,21 +258,15 @@ impl Loader {
     }
 
     fn binding(&mut self, document: &Desired) -> Result<(), PolicyError> {
-        let spec: BindingSpec = spec_of(document)?;
+        let spec: BindingSpec = spec_of(document, self.lines)?;
         self.bound.push(spec.policy_name.clone());
         let (at, name) = (document.source.clone(), document.name().to_owned());
         if let Some((other, ..)) = self.bindings.iter().find(|(_, other, _)| *other == name) {
             return Err(PolicyError::Duplicate { at, name, other: other.clone() });
         }
-        if let Some(fault) = spec.param_ref.as_ref().and_then(ParamRef::fault) {
-            return Err(PolicyError::Malformed { at, name, message: format!("spec.paramRef: {fault}") });
-        }
-        if spec.validation_actions.is_empty() {
-            let message = "spec.validationActions needs at least one of Deny, Warn, Audit".into();
-            return Err(PolicyError::Malformed { at, name, message });
-        }
-        if let Some(message) = spec.match_resources.as_ref().and_then(MatchResources::fault) {
-            return Err(PolicyError::Malformed { at, name, message: format!("spec.matchResources: {message}") });
+        if let Some((field, message)) = spec.fault() {
+            let at = field_source(&at, self.lines, &format!("spec.{field}"));
+            return Err(PolicyError::Malformed { at, name, message: format!("spec.{field}: {message}") });
         }
         self.bindings.push((at, name, spec));
         Ok(())
@@ -229,7 +310,8 @@ impl Loader {
                 continue;
             };
             let action = spec.validation_actions.iter().copied().max().unwrap_or(ValidationAction::Deny);
-            policy.bindings.push(Binding { resources: spec.match_resources, action, param_ref: spec.param_ref });
+            let (resources, param_ref) = (spec.match_resources, spec.param_ref);
+            policy.bindings.push(Binding { name, at, resources, action, param_ref });
         }
         for (at, policy) in &self.policies {
             if !self.bound.contains(&policy.name) {
@@ -254,13 +336,13 @@ fn policy_of(error: &PolicyError) -> Option<String> {
     }
 }
 
-fn spec_of<S: DeserializeOwned>(document: &Desired) -> Result<S, PolicyError> {
+fn spec_of<S: DeserializeOwned>(document: &Desired, lines: FieldLines<'_>) -> Result<S, PolicyError> {
     serde_json::from_value::<Document<S>>(document.object.clone()).map(|document| document.spec).map_err(|error| {
-        PolicyError::Malformed {
-            at: document.source.clone(),
-            name: document.name().to_owned(),
-            message: error.to_string(),
-        }
+        let message = error.to_string();
+        let unknown = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
+        let field = unknown.map_or_else(|| "spec".to_owned(), |name| format!("*.{name}"));
+        let at = field_source(&document.source, lines, &field);
+        PolicyError::Malformed { at, name: document.name().to_owned(), message }
     })
 }
 

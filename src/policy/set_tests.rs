@@ -103,6 +103,14 @@ fn faults_are_told() {
             "at least one of Deny",
             vec![policy(&json!({})), binding(&json!({"policyName": "p", "validationActions": []}))],
         ),
+        (
+            "may not be used together",
+            vec![policy(&json!({})), binding(&json!({"policyName": "p", "validationActions": ["Warn", "Deny"]}))],
+        ),
+        (
+            "it is there twice",
+            vec![policy(&json!({})), binding(&json!({"policyName": "p", "validationActions": ["Audit", "Audit"]}))],
+        ),
         ("is no policy", vec![at(1, json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}}))]),
         (
             "is no policy",
@@ -136,7 +144,7 @@ fn judged(reference: &Value, failure: &str, namespace: Option<&str>, params: &[D
 #[test]
 fn parameters_are_found_by_namespace_and_name_or_labels() {
     let params = [config_map("a", Some("shop")), config_map("b", Some("shop")), config_map("a", Some("other"))];
-    let missing = "the policy could not be evaluated: failed to configure binding: no params found for policy binding with `Deny` parameterNotFoundAction";
+    let missing = "the policy could not be evaluated: failed to configure binding: no params found for policy binding with `Deny` parameterNotFoundAction; see p.yaml:1";
     for (reference, namespace, expected) in [
         (json!({"name": "a"}), Some("shop"), vec!["deny max a".to_owned()]),
         (json!({"name": "b", "namespace": "shop"}), Some("other"), vec!["deny max b".to_owned()]),
@@ -166,15 +174,64 @@ fn only_what_depends_on_labels_of_namespaces_asks_for_them() {
 }
 
 #[test]
-fn a_policy_that_would_never_be_asked_is_no_policy() {
-    for (operations, expected) in [
-        (json!(["UPDATE"]), false),
-        (json!(["DELETE", "CONNECT"]), false),
-        (json!(["CREATE", "UPDATE"]), true),
-        (json!(["*"]), true),
-    ] {
+fn a_policy_on_any_operation_is_one() {
+    for operations in [json!(["UPDATE"]), json!(["DELETE", "CONNECT"]), json!(["CREATE", "UPDATE"]), json!(["*"])] {
         let rules = json!([{"apiGroups": ["*"], "apiVersions": ["*"], "operations": operations, "resources": ["*"]}]);
         let spec = json!({"matchConstraints": {"resourceRules": rules}, "validations": [{"expression": "true"}]});
-        assert_eq!(PolicySet::load(&[policy(&spec), deny()]).is_ok(), expected, "{operations}");
+        assert!(PolicySet::load(&[policy(&spec), deny()]).is_ok(), "{operations}");
+    }
+}
+
+#[test]
+fn a_fault_is_told_at_its_field() {
+    // As if every field stood at the line that its path is long.
+    let lines = |_: &Source, field: &str| u32::try_from(field.len()).ok();
+    for (field, documents) in [
+        ("spec.validations[0].expression", vec![policy(&json!({"validations": [{"expression": "nope()"}]})), deny()]),
+        (
+            "spec.validations[0].reason",
+            vec![policy(&json!({"validations": [{"expression": "true", "reason": "No"}]})), deny()],
+        ),
+        ("*.validation", vec![policy(&json!({"validation": []})), deny()]),
+        (
+            "spec.validationActions",
+            vec![policy(&json!({})), binding(&json!({"policyName": "p", "validationActions": ["Deny", "Warn"]}))],
+        ),
+        (
+            "spec.validationActions[1]",
+            vec![policy(&json!({})), binding(&json!({"policyName": "p", "validationActions": ["Deny", "Deny"]}))],
+        ),
+    ] {
+        let errors = PolicySet::load_with_lines(&documents, &lines).unwrap_err();
+        assert_eq!((errors.len(), errors[0].at().line as usize), (1, field.len()), "{field}: {errors:?}");
+    }
+}
+
+#[test]
+fn what_could_not_be_evaluated_names_the_line_of_the_policy() {
+    let lines = |_: &Source, field: &str| (field == "spec.validations[1].expression").then_some(33);
+    let spec = json!({"validations": [{"expression": "true"}, {"expression": "object.nope == 1"}]});
+    let set = PolicySet::load_with_lines(&[policy(&spec), deny()], &lines).unwrap();
+    let object = json!({"metadata": {"name": "x"}});
+    let request = Request { operation: "CREATE", object: Some(&object), ..Request::default() };
+    let said = set.review(&request).remove(0).message;
+    assert_eq!(said, "the policy could not be evaluated: no such key: nope; see p.yaml:33");
+}
+
+#[test]
+fn what_an_api_server_takes_and_does_nothing_with_is_noted() {
+    let params = json!({"paramKind": {"apiVersion": "v1", "kind": "ConfigMap"},
+        "validations": [{"expression": "params.data.max == ''"}]});
+    let user = json!({"validations": [{"expression": "request.userInfo.username == 'x'"}]});
+    for (spec, binding, without, part) in [
+        (&params, deny(), false, "params is null in policy p"),
+        (&json!({}), with_ref(&json!({"name": "a"})), false, "spec.paramRef does nothing"),
+        (&user, deny(), true, "reads request.userInfo"),
+        (&user, deny(), false, ""),
+        (&params, with_ref(&json!({"name": "a"})), true, ""),
+    ] {
+        let notes = PolicySet::load(&[policy(spec), binding]).unwrap().notes(without);
+        let text = notes.iter().map(ToString::to_string).collect::<String>();
+        assert!(notes.len() == usize::from(!part.is_empty()) && text.contains(part), "{part}: {text}");
     }
 }

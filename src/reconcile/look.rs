@@ -8,9 +8,8 @@ use crate::inventory::{HookRecord, Identity, Parent};
 use crate::live::kinds::Kinds;
 use crate::live::snapshot::LiveSnapshot;
 use crate::object::{Desired, Digest, Manifest, ObjectKey, ObjectRef, Problem, Source};
-use crate::plan::change::PolicyFinding;
 use crate::plan::{self, HookObject, Planned, Question, Verb};
-use crate::policy::{Admitted, Facts, Resource, admit, schema};
+use crate::policy::{Facts, PolicySet, Resource, schema};
 use crate::render::namespaces::{asks_for_more, resolve_namespaces};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,28 +40,25 @@ pub(super) async fn kinds_for(engine: &Engine, wanted: &[&Wanted<'_>]) -> Result
     Ok(kinds)
 }
 
-/// An app's manifests, accepted: what is synced, and what is run once for a sync.
+/// An app's manifests, well formed: what is synced, and what is run once for a sync.
 pub(super) struct Ready {
     pub objects: Vec<Desired>,
     pub hooks: Vec<HookObject>,
-    pub findings: Vec<PolicyFinding>,
     pub warnings: Vec<Problem>,
 }
 
 pub(super) fn ready(
     wanted: &Wanted<'_>,
-    (admitted, warnings): (Admitted, Vec<Problem>),
+    (mut all, warnings): (Vec<Desired>, Vec<Problem>),
     parent: &Parent,
 ) -> Result<Ready, Halt> {
-    let findings = admitted.findings().to_vec();
-    let mut all = admitted.objects().to_vec();
     if wanted.app.plan.app_removed {
         // Git has them no more: kept from when the app was applied.
         let source = Source { file: "(kept in the app's inventory)".to_owned(), line: 1 };
         all.extend(parent.delete_hooks.iter().map(|object| Desired { object: object.clone(), source: source.clone() }));
     }
     let (objects, hooks) = plan::hook::split(all, parent.digest.is_some()).map_err(Halt::Failed)?;
-    Ok(Ready { objects, hooks, findings, warnings })
+    Ok(Ready { objects, hooks, warnings })
 }
 
 /// Says whose an object is that another app has: by app and repository rather than by the id in its label.
@@ -99,42 +95,45 @@ pub(super) fn hooks_done(parent: &Parent, digest: &Digest) -> Vec<HookRecord> {
     parent.hooks.iter().filter(|hook| hook.succeeded && hook.run == sync.started).cloned().collect()
 }
 
-/// Labels by namespace.
-pub(super) type NamespaceLabels = BTreeMap<String, BTreeMap<String, String>>;
+/// What policies may know of the cluster. Who asks is asked for where a policy reads it; a namespace that could not be
+/// read keeps unknown labels, which exempt nothing.
+pub(super) async fn facts(
+    engine: &Engine,
+    policies: &PolicySet,
+    kinds: &Kinds,
+    snapshot: &LiveSnapshot,
+    manifests: &[Desired],
+) -> Result<Facts, Halt> {
+    let resources = kinds
+        .by_gk
+        .iter()
+        .map(|(gk, kind)| (gk.clone(), Resource { plural: kind.plural.clone(), namespaced: kind.namespaced }));
+    let user = if policies.reads_user() { Some(engine.user().await.map_err(api_halt)?.clone()) } else { None };
+    let facts = Facts { resources: resources.collect(), namespaces: namespace_labels(snapshot), user };
+    Ok(facts.with_manifests(manifests))
+}
 
-/// The labels of the namespaces that the apps use, where a policy depends on them; nothing is asked otherwise. One that
-/// cannot be read stays unknown, which exempts nothing from a policy.
-pub(super) async fn namespace_labels(engine: &Engine, wanted: &[&Wanted<'_>], kinds: &Kinds) -> NamespaceLabels {
-    let reading = wanted.iter().filter(|wanted| wanted.policies.reads_namespaces());
-    let mut names: BTreeSet<String> = BTreeSet::new();
-    for wanted in reading {
-        names.insert(default_namespace(engine, wanted.app));
-        names.extend(wanted.rendered.objects.iter().filter_map(|object| object.namespace().map(str::to_owned)));
-    }
-    if names.is_empty() {
-        return NamespaceLabels::new();
-    }
-    let objects: Vec<ObjectRef> = names.into_iter().map(namespace_ref).collect();
-    let snapshot = engine.eyes.observe(kinds, &objects, ("", &[])).await;
-    let labels = |object: ObjectRef| {
-        let live = snapshot.present(&object.key())?;
-        let labels = live.at("/metadata/labels").and_then(serde_json::Value::as_object);
+/// Labels by namespace, of those that were looked at.
+fn namespace_labels(snapshot: &LiveSnapshot) -> BTreeMap<String, BTreeMap<String, String>> {
+    let namespaces = snapshot.objects.keys().filter(|key| key.is("", "Namespace"));
+    let labels = |key: &ObjectKey| {
+        let labels = snapshot.present(key)?.at("/metadata/labels").and_then(serde_json::Value::as_object);
         let text = |(key, value): (&String, &serde_json::Value)| Some((key.clone(), value.as_str()?.to_owned()));
-        Some((object.name, labels.into_iter().flatten().filter_map(text).collect()))
+        Some((key.name.clone(), labels.into_iter().flatten().filter_map(text).collect()))
     };
-    objects.into_iter().filter_map(labels).collect()
+    namespaces.filter_map(labels).collect()
 }
 
 fn namespace_ref(name: String) -> ObjectRef {
     ObjectRef { group: String::new(), version: "v1".into(), kind: "Namespace".into(), namespace: None, name }
 }
 
-pub(super) fn admitted(
+/// An app's manifests with their namespaces, of the right shape.
+pub(super) fn well_formed(
     engine: &Engine,
     wanted: &Wanted<'_>,
     kinds: &Kinds,
-    namespaces: &NamespaceLabels,
-) -> Result<(Admitted, Vec<Problem>), Halt> {
+) -> Result<(Vec<Desired>, Vec<Problem>), Halt> {
     let namespace = default_namespace(engine, wanted.app);
     let elsewhere = &wanted.neighbours.definitions;
     let resolved =
@@ -148,20 +147,20 @@ pub(super) fn admitted(
     if !faults.is_empty() {
         return Err(Halt::Failed(faults));
     }
-    let resources = kinds
-        .by_gk
-        .iter()
-        .map(|(gk, kind)| (gk.clone(), Resource { plural: kind.plural.clone(), namespaced: kind.namespaced }));
-    let facts = Facts { resources: resources.collect(), namespaces: namespaces.clone() }.with_manifests(&objects);
-    let admitted = admit(objects, wanted.policies, &facts).map_err(|denied| Halt::Denied(denied.findings))?;
-    Ok((admitted, warnings))
+    Ok((objects, warnings))
 }
 
 /// Everything a snapshot has to say something about.
-pub(super) fn objects_of_interest(desired: &[Desired], parent: &Parent) -> Vec<ObjectRef> {
+pub(super) fn objects_of_interest(ready: &[&Ready], policies: &PolicySet, parent: &Parent) -> Vec<ObjectRef> {
     let mut out: BTreeMap<ObjectKey, ObjectRef> = BTreeMap::new();
+    let desired = ready.iter().flat_map(|ready| &ready.objects);
+    if policies.reads_namespaces() {
+        let hooks = ready.iter().flat_map(|ready| &ready.hooks);
+        let namespaces = hooks.filter_map(|hook| hook.desired.namespace()).map(|name| namespace_ref(name.to_owned()));
+        out.extend(namespaces.map(|namespace| (namespace.key(), namespace)));
+    }
     let ours = parent.members.iter().map(|m| &m.object).chain(parent.hooks.iter().map(|hook| &hook.object)).cloned();
-    for object in desired.iter().map(Manifest::object_ref).chain(ours) {
+    for object in desired.map(Manifest::object_ref).chain(ours) {
         if let Some(namespace) = &object.namespace {
             let namespace = namespace_ref(namespace.clone());
             out.entry(namespace.key()).or_insert(namespace);

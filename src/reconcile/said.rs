@@ -23,6 +23,7 @@ pub(super) fn finding(text: &str, object: &ObjectRef, at: &Source) -> PolicyFind
         object: object.clone(),
         file: at.file.clone(),
         line: at.line,
+        operation: String::new(),
         server: true,
     }
 }

@@ -186,7 +186,7 @@ fn findings(findings: &[PolicyFinding]) -> Option<String> {
         part.push_str(&format!(
             "- {sign} {} {}: {who}: {}\n",
             code(&place(&finding.file, finding.line)),
-            code(&finding.object.to_string()),
+            code(&finding.subject()),
             escape(&finding.message)
         ));
     }

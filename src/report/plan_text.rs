@@ -174,7 +174,7 @@ fn tell_finding(finding: &PolicyFinding, out: &mut String) {
         "  {} {} {}: {}: {}",
         paint(style, &format!("{sign} {}", clean(&finding.action))),
         paint(DIM, &place(&finding.file, finding.line)),
-        clean(&finding.object.to_string()),
+        clean(&finding.subject()),
         clean(&finding.policy),
         clean(&finding.message),
     );

@@ -100,6 +100,7 @@ pub(super) fn plan() -> (PlanReport, ObjectDiffs) {
         object: deploy.clone(),
         file: "web/deploy.yaml".into(),
         line: 3,
+        operation: "CREATE".into(),
         server: false,
     }];
     let mut broken = app("api", vec![]);
@@ -163,6 +164,7 @@ pub(super) fn hostile_plan() -> (PlanReport, ObjectDiffs) {
         object: target.clone(),
         file: evil.into(),
         line: 1,
+        operation: "CREATE".into(),
         server: false,
     }];
     let mut diffs = ObjectDiffs::default();
