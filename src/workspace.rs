@@ -9,17 +9,19 @@ use crate::engine::Engine;
 use crate::inventory::StoredParent;
 use crate::inventory::identity::scope_name;
 use crate::live::client::{ApiError, Call, Target};
-use crate::object::Problem;
+use crate::object::{Problem, Source};
 use crate::plan::analysis::namespace_key;
 use crate::policy::PolicySet;
 use crate::reconcile::default_namespace;
 use crate::render::rendered::digest;
+use crate::render::yaml::{Document, line_of, parse_yaml};
 use crate::render::{AppSource, Rendered, Tools, render};
 use crate::scope::{Member, Neighbours, inferred_dependencies, removed, shared_namespaces};
 use crate::source::upstream::upstream;
 use crate::source::url::Auth;
 use crate::source::{Credentials, GitMirror, GitOptions, RepoUrl, Revision, SourceTree, SshOptions};
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -199,7 +201,9 @@ pub async fn policies_of(config: &Config, tree: &SourceTree, tools: &Tools) -> R
         let ignore = vec!["**/testdata/**".to_owned()];
         let source = AppSource { name: "policies".into(), path: path.clone(), ignore, ..AppSource::default() };
         let rendered = render(tree, &source, tools, None).await.map_err(|error| error.problems)?;
-        let loaded = PolicySet::load(&rendered.objects)
+        let files = RefCell::new(BTreeMap::new());
+        let lines = |at: &Source, field: &str| line_in(tree, &files, at, field);
+        let loaded = PolicySet::load_with_lines(&rendered.objects, &lines)
             .map_err(|errors| errors.into_iter().map(Problem::from).collect::<Vec<_>>())?;
         if loaded.is_empty() {
             let text = format!("there is no policy in `{path}`");
@@ -210,6 +214,16 @@ pub async fn policies_of(config: &Config, tree: &SourceTree, tools: &Tools) -> R
     }
     Ok(all)
 }
+
+/// The line of a field in a file of the tree, as far as the file can be read: what a chart makes has no lines of its own.
+fn line_in(tree: &SourceTree, files: &RefCell<PolicyFiles>, at: &Source, field: &str) -> Option<u32> {
+    let mut files = files.borrow_mut();
+    let read = || tree.file(&at.file).map(|bytes| parse_yaml(bytes).documents).unwrap_or_default();
+    line_of(files.entry(at.file.clone()).or_insert_with(read), at.line, field)
+}
+
+/// Files that were read for the lines of their fields.
+type PolicyFiles = BTreeMap<String, Vec<Document>>;
 
 /// Renders apps, several at a time. `namespace_of` gives the namespace of objects that name none.
 pub async fn render_apps(

@@ -12,8 +12,11 @@
 
 mod compose;
 mod json;
+mod place;
 mod scalar;
 mod split;
+
+pub use place::line_of;
 
 use indexmap::IndexMap;
 use serde_json::{Map, Number, Value};
