@@ -2,13 +2,15 @@
 //!
 //! In: a request about to be carried out. Out: nothing, warnings, or the refusal in the real server's words.
 //! Source: k8s.io/apiserver/pkg/admission/plugin/policy/validating/{dispatcher,validator}.go. The verdicts themselves are
-//! [`crate::policy`]'s; what that cannot judge is refused when a policy or binding is written ([`fault`]).
+//! [`crate::policy`]'s; what that cannot judge is refused when a policy or binding is written ([`faults`]). Parameters are
+//! the objects that are stored when a request is judged, as generic/policy_dispatcher.go (`CollectParams`) has it.
 
 use super::aim::Aim;
 use super::convert;
-use super::kinds::Kind;
+use super::kinds::{Kind, Kinds};
 use super::server::ApiServer;
-use super::status::Status;
+use super::status::{FieldError, Status};
+use super::store::Store;
 use super::subresource;
 use crate::object::{Desired, Gk, Source};
 use crate::policy::{Effect, PolicySet, Request};
@@ -27,8 +29,30 @@ struct Rule {
     reason: &'static str,
 }
 
+/// Of which kind the parameters of a policy are, and as of when they are known.
+#[derive(Debug, Clone)]
+struct Params {
+    gk: Gk,
+    version: String,
+    /// Versions of that kind's objects, and of the CustomResourceDefinitions.
+    seen: Option<(u64, u64)>,
+    /// Why there can be none.
+    fault: Option<String>,
+}
+
+impl Params {
+    /// What `spec.paramKind` names.
+    fn of(spec: &Value) -> Option<Self> {
+        let kind = spec.get("paramKind").filter(|kind| !kind.is_null())?;
+        let api_version = kind["apiVersion"].as_str().unwrap_or_default();
+        let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
+        let gk = Gk::new(group, kind["kind"].as_str().unwrap_or_default());
+        Some(Self { gk, version: version.to_owned(), seen: None, fault: None })
+    }
+}
+
 /// A policy under one binding.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Bound {
     policy: String,
     binding: String,
@@ -36,7 +60,10 @@ struct Bound {
     versions: Vec<String>,
     /// One policy for each validation, named by its position: the verdicts tell which it was.
     set: PolicySet,
-    rules: Vec<Rule>,
+    rules: Arc<Vec<Rule>>,
+    params: Option<Params>,
+    /// Its `failurePolicy` is `Ignore`.
+    ignores: bool,
 }
 
 /// Policies in effect, as of a version of each of the two kinds.
@@ -46,21 +73,72 @@ pub struct Policies {
     bound: Arc<Vec<Bound>>,
 }
 
-/// What cannot be enforced about a policy or a binding: the field, and why.
-pub fn fault(object: &Value) -> Option<(&'static str, String)> {
+/// What is wrong with a policy or a binding, or cannot be enforced about it: the fields, and why.
+pub fn faults(object: &Value) -> Vec<FieldError> {
     let spec = &object["spec"];
+    let missing = |field: &str, why: &str| vec![FieldError::forbidden(field, &format!("{UNENFORCEABLE}: {why}"))];
     if object["kind"] == "ValidatingAdmissionPolicyBinding" {
-        return (!spec["paramRef"].is_null()).then(|| ("spec.paramRef", "policies have no parameters here".to_owned()));
-    }
-    if !spec["paramKind"].is_null() {
-        return Some(("spec.paramKind", "policies have no parameters here".to_owned()));
+        return binding_faults(spec);
     }
     let unknown = texts(spec).into_iter().find_map(|text| unknown_input(&text));
     if let Some(input) = unknown {
-        return Some(("spec", format!("{input} is not known here")));
+        return missing("spec", &format!("{input} is not known here"));
     }
     let binding = json!({"metadata": {"name": "b"}, "spec": {"validationActions": ["Deny"]}});
-    Bound::new(object, &binding).err().map(|why| ("spec", why))
+    Bound::new(object, &binding).err().map(|why| missing("spec", &why)).unwrap_or_default()
+}
+
+const UNENFORCEABLE: &str = "the embedded cluster cannot enforce it";
+
+/// `validateValidatingAdmissionPolicyBindingSpec` in k8s.io/kubernetes/pkg/apis/admissionregistration/validation.
+fn binding_faults(spec: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let reference = &spec["paramRef"];
+    if !reference.is_null() {
+        let (named, selects) = (!text(&reference["name"]).is_empty(), !reference["selector"].is_null());
+        if named && selects {
+            for field in ["spec.paramRef.name", "spec.paramRef.selector"] {
+                errors.push(FieldError::forbidden(field, "name and selector are mutually exclusive"));
+            }
+        }
+        if !named && !selects {
+            errors.push(FieldError::required("spec.paramRef", "one of name or selector must be specified"));
+        }
+        match &reference["parameterNotFoundAction"] {
+            action if text(action).is_empty() => {
+                errors.push(FieldError::required("spec.paramRef.parameterNotFoundAction", ""));
+            }
+            action if !["Allow", "Deny"].contains(&text(action)) => {
+                let field = "spec.paramRef.parameterNotFoundAction";
+                errors.push(FieldError::not_supported(field, action, &["Deny", "Allow"]));
+            }
+            _ => {}
+        }
+    }
+    let actions: Vec<&Value> = spec["validationActions"].as_array().into_iter().flatten().collect();
+    for (i, action) in actions.iter().enumerate() {
+        let field = format!("spec.validationActions[{i}]");
+        if !["Audit", "Deny", "Warn"].contains(&text(action)) {
+            errors.push(FieldError::not_supported(field.as_str(), action, &["Audit", "Deny", "Warn"]));
+        }
+        if actions[..i].contains(action) {
+            errors.push(FieldError::duplicate(field, action));
+        }
+    }
+    let has = |name: &str| actions.iter().any(|action| *action == name);
+    if has("Deny") && has("Warn") {
+        let why = "must not contain both Deny and Warn (repeating the same validation failure information in the API \
+                   response and headers serves no purpose)";
+        errors.push(FieldError::invalid("spec.validationActions", &spec["validationActions"], why));
+    }
+    if actions.is_empty() {
+        errors.push(FieldError::required("spec.validationActions", "at least one validation action is required"));
+    }
+    errors
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
 }
 
 /// Every text in a value.
@@ -89,7 +167,7 @@ fn unknown_input(expression: &str) -> Option<&'static str> {
 
 impl Bound {
     fn new(policy: &Value, binding: &Value) -> Result<Self, String> {
-        let text = |object: &Value| object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let name_of = |object: &Value| text(&object["metadata"]["name"]).to_owned();
         let document = |kind: &str, name: &str, spec: Value| Desired {
             object: json!({"apiVersion": format!("{GROUP}/v1"), "kind": kind, "metadata": {"name": name}, "spec": spec}),
             source: Source { file: String::new(), line: 0 },
@@ -121,7 +199,46 @@ impl Bound {
             .filter_map(|version| version.as_str().map(str::to_owned))
             .collect();
         let versions = if versions.iter().any(|v| v == "*") { Vec::new() } else { versions };
-        Ok(Self { policy: text(policy), binding: text(binding), versions, set, rules })
+        let (policy, binding) = (name_of(policy), name_of(binding));
+        let ignores = spec["failurePolicy"] == "Ignore";
+        Ok(Self { policy, binding, versions, set, rules: Arc::new(rules), params: Params::of(&spec), ignores })
+    }
+
+    /// Reads the parameters anew where they may have changed.
+    fn read_params(&mut self, store: &Store, kinds: &Kinds) {
+        let Some(params) = &mut self.params else { return };
+        let crds = Gk::new("apiextensions.k8s.io", "CustomResourceDefinition");
+        let seen = Some((store.changed(&params.gk), store.changed(&crds)));
+        if params.seen == seen {
+            return;
+        }
+        params.seen = seen;
+        params.fault = None;
+        let version = &params.version;
+        let served = |kind: &&Kind| kind.version(version).is_some_and(|version| version.served);
+        let Some(kind) = kinds.by_gk(&params.gk).map(Arc::as_ref).filter(served) else {
+            // `%v` of a GroupVersionKind, as the real server prints it.
+            let named = format!("{}/{version}, Kind={}", params.gk.group, params.gk.kind);
+            let why = format!("failed to configure policy: failed to find resource referenced by paramKind: '{named}'");
+            params.fault = Some(why);
+            return;
+        };
+        let source = Source { file: String::new(), line: 0 };
+        let desired = |object: &Arc<Value>| Desired {
+            object: convert::from_storage(kind, version, object).into_owned(),
+            source: source.clone(),
+        };
+        let objects: Vec<Desired> = store.list(&params.gk, None).into_iter().map(desired).collect();
+        match self.set.with_params(&objects, Some(kind.namespaced)) {
+            Ok(set) => self.set = set,
+            Err(why) => params.fault = Some(format!("failed to configure binding: {why}")),
+        }
+    }
+
+    /// Why it cannot be asked about a request that it is about.
+    fn fault(&self, request: &Request<'_>) -> Option<&str> {
+        let fault = self.params.as_ref()?.fault.as_deref()?;
+        (!self.ignores && self.set.concerns(request)).then_some(fault)
     }
 
     /// In which version of a kind the policy wants to see objects (`matchPolicy: Equivalent`).
@@ -133,16 +250,20 @@ impl Bound {
         equal.map_or(asked, |version| &version.name)
     }
 
-    /// What it says, as (effect, message, rule), in the order of the validations.
-    fn judge(&self, request: &Request<'_>) -> Vec<(Effect, String, &Rule)> {
+    /// What it says, as (effect, message, rule), in the order of the validations; without a rule where it could not be
+    /// asked.
+    fn judge(&self, request: &Request<'_>) -> Vec<(Effect, String, Option<&Rule>)> {
         let verdicts = self.set.review(request).into_iter().filter_map(|verdict| {
             let rule = self.rules.get(verdict.policy.parse::<usize>().ok()?)?;
             let message = match verdict.message.strip_prefix(UNCLEAR) {
+                Some(fault) if fault.starts_with("failed to configure ") => {
+                    return Some((verdict.effect, fault.to_owned(), None));
+                }
                 Some(condition) if condition.starts_with("match condition ") => condition.to_owned(),
                 Some(error) => format!("expression '{}' resulted in error: {error}", rule.expression),
                 None => verdict.message,
             };
-            Some((verdict.effect, message, rule))
+            Some((verdict.effect, message, Some(rule)))
         });
         verdicts.collect()
     }
@@ -190,6 +311,11 @@ impl ApiServer {
             let bound = Arc::new(bound.collect());
             self.policies = Policies { seen, bound };
         }
+        if self.policies.bound.iter().any(|bound| bound.params.is_some()) {
+            for bound in Arc::make_mut(&mut self.policies.bound) {
+                bound.read_params(&self.store, &self.kinds);
+            }
+        }
         Arc::clone(&self.policies.bound)
     }
 
@@ -212,7 +338,7 @@ impl ApiServer {
         let name = [object, old].into_iter().flatten().find_map(|o| o["metadata"]["name"].as_str()).unwrap_or_default();
         let labels = self.namespace_labels(aim);
         let user = self.user();
-        let mut denied = None;
+        let (mut denied, mut unasked) = (None, None);
         for bound in policies.iter() {
             let version = bound.version(&aim.kind, &aim.version().name);
             let form = |object: &Value| -> Option<Value> {
@@ -236,7 +362,18 @@ impl ApiServer {
                 namespace_labels: labels.as_ref(),
                 user: Some(&user),
             };
+            if let Some(fault) = bound.fault(&request) {
+                unasked.get_or_insert(format!("policy {:?} denied request: {fault}", bound.policy));
+                continue;
+            }
             for (effect, message, rule) in bound.judge(&request) {
+                let Some(rule) = rule else {
+                    if effect == Effect::Deny {
+                        let whose = format!("policy '{}' with binding '{}'", bound.policy, bound.binding);
+                        unasked.get_or_insert(format!("{whose} denied request: {message}"));
+                    }
+                    continue;
+                };
                 let whose = format!("ValidatingAdmissionPolicy '{}' with binding '{}'", bound.policy, bound.binding);
                 match effect {
                     Effect::Audit => {}
@@ -247,7 +384,16 @@ impl ApiServer {
                 }
             }
         }
-        let Some((message, reason)) = denied else { return Ok(()) };
+        let Some((message, reason)) = denied else {
+            // What could not be asked is told after what was, and in its own words (policy_dispatcher.go).
+            let Some(message) = unasked else { return Ok(()) };
+            let mut status = Status::forbidden(&aim.kind.plural, &aim.kind.gk.group, name, "");
+            if let Some(details) = status.details.as_mut() {
+                details["causes"] = json!([{"message": message}]);
+            }
+            status.message = message;
+            return Err(status);
+        };
         let mut status = Status::forbidden(&aim.kind.plural, &aim.kind.gk.group, name, &message);
         (status.reason, status.code) = (reason, code(reason));
         if let Some(details) = status.details.as_mut() {
@@ -396,14 +542,16 @@ mod tests {
         };
         let mutating = json!({"apiVersion": api, "kind": "MutatingAdmissionPolicy", "metadata": {"name": "m"},
             "spec": {"reinvocationPolicy": "Never"}});
-        let binding = json!({"apiVersion": api, "kind": "ValidatingAdmissionPolicyBinding", "metadata": {"name": "b"},
-            "spec": {"policyName": "p", "validationActions": ["Deny"], "paramRef": {"name": "x", "parameterNotFoundAction": "Deny"}}});
+        let binding = |actions: &Value, reference: &Value| {
+            json!({"apiVersion": api, "kind": "ValidatingAdmissionPolicyBinding", "metadata": {"name": "b"},
+                "spec": {"policyName": "p", "validationActions": actions, "paramRef": reference}})
+        };
         for (plural, object, code, said) in [
             (
                 "validatingadmissionpolicies",
-                policy(&json!({"paramKind": {"apiVersion": "v1", "kind": "ConfigMap"}})),
+                policy(&json!({"paramKind": {"apiVersion": "v1", "kind": "Secret"}})),
                 422,
-                "spec.paramKind",
+                "a Secret as paramKind",
             ),
             (
                 "validatingadmissionpolicies",
@@ -417,7 +565,19 @@ mod tests {
                 422,
                 "namespaceObject",
             ),
-            ("validatingadmissionpolicybindings", binding, 422, "spec.paramRef"),
+            (
+                "validatingadmissionpolicybindings",
+                binding(&json!(["Deny"]), &json!({"name": "x", "selector": {}, "parameterNotFoundAction": "Deny"})),
+                422,
+                "spec.paramRef.name: Forbidden: name and selector are mutually exclusive",
+            ),
+            (
+                "validatingadmissionpolicybindings",
+                binding(&json!(["Warn", "Deny"]), &Value::Null),
+                422,
+                "must not contain both Deny and Warn",
+            ),
+            ("validatingadmissionpolicybindings", binding(&json!([]), &Value::Null), 422, "spec.validationActions"),
             ("validatingwebhookconfigurations", hook("ValidatingWebhookConfiguration"), 403, "calls no webhooks"),
             ("mutatingwebhookconfigurations", hook("MutatingWebhookConfiguration"), 403, "\"a.b.c\" would be ignored"),
             ("mutatingadmissionpolicies", mutating, 403, "no mutating admission policies"),

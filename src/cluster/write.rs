@@ -322,7 +322,11 @@ impl ApiServer {
             self.reallocate(&mut object, live)?;
         }
         // Nothing changed but perhaps times of ownership: nothing is written.
-        let Some(object) = changed(object, live) else { return Ok(Arc::clone(live)) };
+        let Some(object) = changed(object, live) else {
+            // Admission comes before it is seen that nothing changes.
+            self.review(aim, "UPDATE", Some(live), Some(live))?;
+            return Ok(Arc::clone(live));
+        };
         let mut errors = Vec::new();
         if aim.subresource.is_empty() || aim.subresource == "scale" {
             errors = validate::update(kind, &object, live);

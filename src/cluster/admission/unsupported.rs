@@ -2,7 +2,7 @@
 //! answer wrong.
 
 use crate::cluster::kinds::Kind;
-use crate::cluster::status::{FieldError, Status};
+use crate::cluster::status::Status;
 use crate::cluster::{policies, rules};
 use serde_json::Value;
 
@@ -29,9 +29,11 @@ pub fn check(kind: &Kind, object: &Value) -> Result<(), Status> {
             refuse("the embedded cluster carries out no mutating admission policies".into())
         }
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy" | "ValidatingAdmissionPolicyBinding") => {
-            let Some((field, why)) = policies::fault(object) else { return Ok(()) };
-            let error = FieldError::forbidden(field, &format!("the embedded cluster cannot enforce it: {why}"));
-            Err(Status::invalid(&kind.gk.kind, &kind.gk.group, name, &[error]))
+            let errors = policies::faults(object);
+            if errors.is_empty() {
+                return Ok(());
+            }
+            Err(Status::invalid(&kind.gk.kind, &kind.gk.group, name, &errors))
         }
         _ => Ok(()),
     }
