@@ -61,6 +61,8 @@ struct Bound {
     /// One policy for each validation, named by its position: the verdicts tell which it was.
     set: PolicySet,
     rules: Arc<Vec<Rule>>,
+    /// Names and expressions of its match conditions.
+    conditions: Arc<Vec<(String, String)>>,
     params: Option<Params>,
     /// Its `failurePolicy` is `Ignore`.
     ignores: bool,
@@ -79,6 +81,12 @@ pub fn faults(object: &Value) -> Vec<FieldError> {
     let missing = |field: &str, why: &str| vec![FieldError::forbidden(field, &format!("{UNENFORCEABLE}: {why}"))];
     if object["kind"] == "ValidatingAdmissionPolicyBinding" {
         return binding_faults(spec);
+    }
+    let none = |field: &str| spec[field].as_array().is_none_or(Vec::is_empty);
+    if none("validations") && none("auditAnnotations") {
+        let required =
+            |field| FieldError::required(field, "validations or auditAnnotations must contain at least one item");
+        return ["spec.validations", "spec.auditAnnotations"].map(required).into();
     }
     let unknown = texts(spec).into_iter().find_map(|text| unknown_input(&text));
     if let Some(input) = unknown {
@@ -201,7 +209,11 @@ impl Bound {
         let versions = if versions.iter().any(|v| v == "*") { Vec::new() } else { versions };
         let (policy, binding) = (name_of(policy), name_of(binding));
         let ignores = spec["failurePolicy"] == "Ignore";
-        Ok(Self { policy, binding, versions, set, rules: Arc::new(rules), params: Params::of(&spec), ignores })
+        let conditions = spec["matchConditions"].as_array().into_iter().flatten();
+        let condition = |c: &Value| (text(&c["name"]).to_owned(), text(&c["expression"]).trim().to_owned());
+        let conditions = Arc::new(conditions.map(condition).collect());
+        let (rules, params) = (Arc::new(rules), Params::of(&spec));
+        Ok(Self { policy, binding, versions, set, rules, conditions, params, ignores })
     }
 
     /// Reads the parameters anew where they may have changed.
@@ -250,22 +262,35 @@ impl Bound {
         equal.map_or(asked, |version| &version.name)
     }
 
-    /// What it says, as (effect, message, rule), in the order of the validations; without a rule where it could not be
-    /// asked.
-    fn judge(&self, request: &Request<'_>) -> Vec<(Effect, String, Option<&Rule>)> {
-        let verdicts = self.set.review(request).into_iter().filter_map(|verdict| {
-            let rule = self.rules.get(verdict.policy.parse::<usize>().ok()?)?;
-            let message = match verdict.message.strip_prefix(UNCLEAR) {
-                Some(fault) if fault.starts_with("failed to configure ") => {
-                    return Some((verdict.effect, fault.to_owned(), None));
-                }
-                Some(condition) if condition.starts_with("match condition ") => condition.to_owned(),
-                Some(error) => format!("expression '{}' resulted in error: {error}", rule.expression),
-                None => verdict.message,
+    /// What it says, as (effect, message, reason), in the order of the validations.
+    fn judge(&self, request: &Request<'_>) -> Vec<(Effect, String, &'static str)> {
+        let mut said = Vec::new();
+        for verdict in self.set.review(request) {
+            let Some(rule) = verdict.policy.parse::<usize>().ok().and_then(|number| self.rules.get(number)) else {
+                continue;
             };
-            Some((verdict.effect, message, Some(rule)))
-        });
-        verdicts.collect()
+            let failed =
+                |expression: &str, error: &str| format!("expression '{expression}' resulted in error: {error}");
+            let (message, reason) = match verdict.message.strip_prefix(UNCLEAR) {
+                Some(fault) if fault.starts_with("failed to configure ") => (fault.to_owned(), reason("")),
+                Some(error) => match self.condition(error) {
+                    Some((expression, error)) => (failed(expression, error), reason("")),
+                    None => (failed(&rule.expression, error), rule.reason),
+                },
+                None => (verdict.message, rule.reason),
+            };
+            said.push((verdict.effect, message, reason));
+        }
+        // Each validation is a policy here: what went wrong before them is told once.
+        said.dedup();
+        said
+    }
+
+    /// The match condition that an error is about, and the error.
+    fn condition<'s>(&'s self, error: &'s str) -> Option<(&'s str, &'s str)> {
+        let (name, error) = error.strip_prefix("match condition ")?.split_once(": ")?;
+        let (_, expression) = self.conditions.iter().find(|(known, _)| known == name)?;
+        Some((expression, error))
     }
 }
 
@@ -338,7 +363,7 @@ impl ApiServer {
         let name = [object, old].into_iter().flatten().find_map(|o| o["metadata"]["name"].as_str()).unwrap_or_default();
         let labels = self.namespace_labels(aim);
         let user = self.user();
-        let (mut denied, mut unasked) = (None, None);
+        let mut denied = None;
         for bound in policies.iter() {
             let version = bound.version(&aim.kind, &aim.version().name);
             let form = |object: &Value| -> Option<Value> {
@@ -363,37 +388,22 @@ impl ApiServer {
                 user: Some(&user),
             };
             if let Some(fault) = bound.fault(&request) {
-                unasked.get_or_insert(format!("policy {:?} denied request: {fault}", bound.policy));
+                let whose = format!("ValidatingAdmissionPolicy '{}'", bound.policy);
+                denied.get_or_insert((format!("{whose} denied request: {fault}"), reason("")));
                 continue;
             }
-            for (effect, message, rule) in bound.judge(&request) {
-                let Some(rule) = rule else {
-                    if effect == Effect::Deny {
-                        let whose = format!("policy '{}' with binding '{}'", bound.policy, bound.binding);
-                        unasked.get_or_insert(format!("{whose} denied request: {message}"));
-                    }
-                    continue;
-                };
+            for (effect, message, reason) in bound.judge(&request) {
                 let whose = format!("ValidatingAdmissionPolicy '{}' with binding '{}'", bound.policy, bound.binding);
                 match effect {
                     Effect::Audit => {}
                     Effect::Warn => self.notes.push(format!("Validation failed for {whose}: {message}")),
                     Effect::Deny => {
-                        denied.get_or_insert((format!("{whose} denied request: {message}"), rule.reason));
+                        denied.get_or_insert((format!("{whose} denied request: {message}"), reason));
                     }
                 }
             }
         }
-        let Some((message, reason)) = denied else {
-            // What could not be asked is told after what was, and in its own words (policy_dispatcher.go).
-            let Some(message) = unasked else { return Ok(()) };
-            let mut status = Status::forbidden(&aim.kind.plural, &aim.kind.gk.group, name, "");
-            if let Some(details) = status.details.as_mut() {
-                details["causes"] = json!([{"message": message}]);
-            }
-            status.message = message;
-            return Err(status);
-        };
+        let Some((message, reason)) = denied else { return Ok(()) };
         let mut status = Status::forbidden(&aim.kind.plural, &aim.kind.gk.group, name, &message);
         (status.reason, status.code) = (reason, code(reason));
         if let Some(details) = status.details.as_mut() {

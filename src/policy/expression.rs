@@ -4,6 +4,7 @@
 //! not exist, a variable that is not defined (or defined later), an unknown root are errors here.
 
 use super::environment::{GLOBAL_FUNCTIONS, MEMBER_FUNCTIONS, TYPE_NAMES, environment};
+use super::nothing::Nothing;
 use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, operators};
 use cel::common::value::CowVal;
 use cel::{Context, ExecutionError, Value};
@@ -92,10 +93,11 @@ impl Expression {
 
     fn compile_here(source: &str, names: Names<'_>) -> Result<Self, String> {
         let env = environment().ok_or("the expression environment could not be built")?;
-        let ast = env.parser().parse(source).map_err(|errors| errors.to_string().trim().replace('\n', " "))?;
+        let mut ast = env.parser().parse(source).map_err(|errors| errors.to_string().trim().replace('\n', " "))?;
         let mut check = Check { names, scopes: Vec::new(), reads: Vec::new(), depth: 0 };
         check.expr(&ast)?;
         let reads = check.reads;
+        Nothing::in_literals(&mut ast);
         Ok(Self { source: source.trim().to_owned(), ast, reads, line: None })
     }
 
@@ -262,6 +264,7 @@ fn qualified_name(expr: &Expr) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::nothing::NAME;
     use crate::policy::value::to_cel;
     use serde_json::json;
 
@@ -271,6 +274,7 @@ mod tests {
             "spec": {"replicas": 3, "ratio": 3.0, "list": [1, 2, 3], "words": ["b", "a"], "empty": []}});
         let mut context = Context::with_env(environment().unwrap());
         context.add_variable_as_val("object", to_cel(&object).unwrap());
+        context.add_variable_as_val(NAME, Box::new(Nothing));
         let value = expression.evaluate(&context).map_err(|e| e.to_string())?;
         value.downcast_ref::<cel::common::types::CelBool>().map(|b| *b.inner()).ok_or_else(|| format!("{value:?}"))
     }
@@ -287,7 +291,9 @@ mod tests {
             // presence
             "!has(object.spec.missing)",
             "!has(object.metadata.labels)",
-            "has(object.none) && object.none == null",
+            "has(object.none) && object.none == null && null == object.none && type(object.none) == null_type",
+            "!has(object.none.x) && !has(null.x) && object.none.?x.orValue(1) == 1 && object.none in [null] && [null] == [object.none]",
+            "object.none != 1 && !(object.none == false) && {'a': null}.a == null && optional.ofNonZeroValue(null).hasValue() == false",
             "!has(object.metadata.labels) || object.metadata.labels.x == 'y'",
             "object.?spec.?missing.orValue('d') == 'd'",
             "object.metadata.?annotations[?'a.b/c'].orValue('') == 'yes'",

@@ -22,6 +22,7 @@ mod library;
 mod lines;
 mod matching;
 mod message;
+mod nothing;
 mod params;
 mod resources;
 mod review;

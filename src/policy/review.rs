@@ -8,12 +8,13 @@ use super::document::{FailurePolicy, ValidationAction};
 use super::environment::environment;
 use super::expression::{Expression, VARIABLES};
 use super::message;
+use super::nothing::{NAME as NULL, NOTHING, Nothing};
 use super::params::Param;
 use super::resources::assumed_user;
 use super::set::{Policy, ValidationRule};
 use super::value::{TooLarge, to_cel};
 use crate::object::Source;
-use cel::common::types::{CelBool, CelNull, CelString};
+use cel::common::types::{CelBool, CelString};
 use cel::common::value::{CowVal, Val};
 use cel::context::VariableResolver;
 use cel::{Context, ExecutionError};
@@ -169,8 +170,6 @@ struct Inputs {
     namespace_object: Box<dyn Val>,
 }
 
-static NULL: CelNull = CelNull;
-
 /// The same with a binding's parameter.
 struct Roots<'v> {
     inputs: &'v Inputs,
@@ -184,7 +183,8 @@ impl VariableResolver for Roots<'_> {
             "oldObject" => self.inputs.old_object.as_ref(),
             "request" => self.inputs.request.as_ref(),
             "namespaceObject" => self.inputs.namespace_object.as_ref(),
-            "params" => self.params.map_or(&NULL, |param| param.value.as_ref()),
+            "params" => self.params.map_or(&NOTHING, |param| param.value.as_ref()),
+            NULL => &NOTHING,
             _ => return None,
         }))
     }
@@ -285,7 +285,7 @@ impl<'v> Scope<'v> {
     /// An audit annotation: a text, or null for none.
     fn note(&self, expression: &Expression) -> Result<Option<String>, ExecutionError> {
         let outcome = self.evaluate(expression, |value| {
-            if value.downcast_ref::<CelNull>().is_some() {
+            if value.downcast_ref::<Nothing>().is_some() {
                 return Ok(None);
             }
             let text = value.downcast_ref::<CelString>().map(|text| Some(text.inner().trim().to_owned()));

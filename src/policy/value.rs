@@ -3,7 +3,8 @@
 //! Integers become `int` (Kubernetes binds int64; a serde conversion would make them `uint`, and `3 - 5` would
 //! overflow), other numbers `double`.
 
-use cel::common::types::{CelBool, CelDouble, CelInt, CelList, CelMap, CelMapKey, CelNull, CelString};
+use super::nothing::Nothing;
+use cel::common::types::{CelBool, CelDouble, CelInt, CelList, CelMap, CelMapKey, CelString};
 use cel::common::value::Val;
 use serde_json::Value;
 use std::collections::HashMap;
@@ -32,7 +33,7 @@ pub(super) fn to_cel(value: &Value) -> Result<Box<dyn Val>, TooLarge> {
 fn convert(value: &Value, depth: usize) -> Result<Box<dyn Val>, TooLarge> {
     let below = depth.checked_sub(1).ok_or(TooLarge::Depth)?;
     Ok(match value {
-        Value::Null => Box::new(CelNull),
+        Value::Null => Box::new(Nothing),
         Value::Bool(b) => Box::new(CelBool::from(*b)),
         Value::Number(n) => match n.as_i64() {
             Some(int) => Box::new(CelInt::from(int)),

@@ -20,6 +20,7 @@ mod meanwhile;
 mod oneshot;
 mod oneshot_failure;
 mod policy_agreement;
+mod policy_operations;
 mod real_apps;
 mod redaction;
 mod require_plan;

@@ -8,7 +8,7 @@
 
 use super::super::environment::environment;
 use cel::common::ast::{CallExpr, Expr};
-use cel::common::types::{CelBool, CelBytes, CelDouble, CelInt, CelList, CelNull, CelString, CelType, CelUInt};
+use cel::common::types::{CelBool, CelBytes, CelDouble, CelInt, CelList, CelString, CelType, CelUInt, Kind};
 use cel::common::types::{LIST_TYPE, STRING_TYPE};
 use cel::common::value::{CowVal, Val};
 use cel::parser::Macro;
@@ -174,7 +174,7 @@ fn scientific(double: f64, precision: usize) -> String {
 
 /// `%s`.
 fn shown(value: &dyn Val) -> Result<String, ExecutionError> {
-    if value.downcast_ref::<CelNull>().is_some() {
+    if value.get_type().kind() == Kind::NullType {
         return Ok("null".to_owned());
     }
     if let Some(of) = value.downcast_ref::<CelType>() {
