@@ -9,4 +9,6 @@ pub mod parent;
 
 pub use codec::{Request, StoredParent};
 pub use lock::{Holder, Lock};
-pub use parent::{Approval, Hold, HookRecord, Identity, Member, Parent, Phase, Removal, Review, SyncRecord};
+pub use parent::{
+    Approval, Hold, HookRecord, Identity, Member, Merge, Parent, Phase, Removal, Review, Standing, SyncRecord,
+};

@@ -49,6 +49,28 @@ pub struct Hold {
     pub waits: Vec<String>,
 }
 
+/// Where a pull request stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Standing {
+    /// It can be merged.
+    Open,
+    /// It was closed without being merged.
+    Closed,
+    /// It was merged.
+    Merged(Merge),
+    /// The host did not say.
+    Unknown,
+}
+
+/// A pull request's merge.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Merge {
+    /// The commit that it became in the branch, where the host says it; for Bitbucket Cloud only its beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+}
+
 /// The plan that a pull request was shown with: what its merge takes away from one app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Review {

@@ -1,12 +1,13 @@
 //! Azure DevOps Services and Server. Documentation: learn.microsoft.com/rest/api/azure/devops/git/statuses and
-//! …/git/pull-request-threads (API version 7.1).
+//! …/git/pull-request-threads and …/git/pull-requests/get-pull-request (API version 7.1).
 //!
 //! A status has a name and a genre; `notApplicable` is its word for what was superseded. A token that is not accepted is
 //! answered with 203 and a sign-in page. A comment takes 150,000 characters; a thread that asks nothing is `closed`, so
 //! that it blocks no merge.
 
-use super::{Comment, HostApi, Login, Place, Pull, Request, id, items, text};
+use super::{Comment, HostApi, Login, Place, Pull, Request, id, items, merged, text};
 use crate::config::ReportKind;
+use crate::inventory::Standing;
 use crate::report::status::{Context, Note, State, describe};
 use crate::source::Revision;
 use serde_json::{Value, json};
@@ -86,6 +87,19 @@ impl HostApi for Azure {
         };
         let all = items(body, "/value");
         (all.iter().filter_map(read).collect(), all.len() == 100)
+    }
+
+    fn pull(&self, pull: u64) -> Request {
+        Request::get(format!("/pullrequests/{pull}?{VERSION}"))
+    }
+
+    fn read_standing(&self, body: &Value) -> Option<Standing> {
+        Some(match text(body, "/status") {
+            "completed" => merged(body, &["/lastMergeCommit/commitId"]),
+            "active" => Standing::Open,
+            "abandoned" => Standing::Closed,
+            _ => return None,
+        })
     }
 
     fn comments(&self, pull: u64, _page: u32) -> Request {

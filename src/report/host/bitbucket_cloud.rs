@@ -4,8 +4,9 @@
 //! A build status has a key of at most 40 characters, which names it, and must have an address; `STOPPED` is its word for
 //! what was superseded. A comment takes 32,768 characters.
 
-use super::{Comment, HostApi, Login, Place, Pull, Request, id, items, text};
+use super::{Comment, HostApi, Login, Place, Pull, Request, id, items, merged, text};
 use crate::config::ReportKind;
+use crate::inventory::Standing;
 use crate::object::Digest;
 use crate::report::status::{Context, Note, State, describe};
 use crate::source::Revision;
@@ -100,6 +101,19 @@ impl HostApi for BitbucketCloud {
             })
         };
         (items(body, "/values").iter().filter_map(read).collect(), body["next"].is_string())
+    }
+
+    fn pull(&self, pull: u64) -> Request {
+        Request::get(self.path(&format!("/pullrequests/{pull}")))
+    }
+
+    fn read_standing(&self, body: &Value) -> Option<Standing> {
+        Some(match text(body, "/state") {
+            "MERGED" => merged(body, &["/merge_commit/hash"]),
+            "OPEN" => Standing::Open,
+            "DECLINED" | "SUPERSEDED" => Standing::Closed,
+            _ => return None,
+        })
     }
 
     fn comments(&self, pull: u64, page: u32) -> Request {

@@ -3,8 +3,9 @@
 //! Build statuses are named by a key; `CANCELLED` is its word for what was superseded (since 7.14 the API takes it). A
 //! comment takes 32,768 characters and is written anew under the version that was read, so that nobody's edit is lost.
 
-use super::{Comment, HostApi, Login, Place, Pull, Request, bitbucket_cloud, id, items, text};
+use super::{Comment, HostApi, Login, Place, Pull, Request, bitbucket_cloud, id, items, merged, text};
 use crate::config::ReportKind;
+use crate::inventory::Standing;
 use crate::report::status::{Context, Note, State, describe};
 use crate::source::Revision;
 use serde_json::{Value, json};
@@ -88,6 +89,19 @@ impl HostApi for BitbucketDataCenter {
             })
         };
         (items(body, "/values").iter().filter_map(read).collect(), body["isLastPage"] == false)
+    }
+
+    fn pull(&self, pull: u64) -> Request {
+        Request::get(self.path(&format!("/pull-requests/{pull}")))
+    }
+
+    fn read_standing(&self, body: &Value) -> Option<Standing> {
+        Some(match text(body, "/state") {
+            "MERGED" => merged(body, &["/properties/mergeCommit/id"]),
+            "OPEN" => Standing::Open,
+            "DECLINED" => Standing::Closed,
+            _ => return None,
+        })
     }
 
     fn comments(&self, pull: u64, page: u32) -> Request {

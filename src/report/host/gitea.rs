@@ -1,10 +1,11 @@
 //! Gitea and Forgejo. Documentation: each server's own /api/swagger (repoCreateStatus, repoListStatuses,
-//! issueGetComments, issueCreateComment, issueEditComment).
+//! repoGetPullRequest, issueGetComments, issueCreateComment, issueEditComment).
 //!
 //! Gitea has `skipped` for what was superseded (since 1.24); Forgejo's nearest word is `warning`.
 
 use super::{Comment, HostApi, Login, Place, Pull, Request, github, id, items, text};
 use crate::config::ReportKind;
+use crate::inventory::Standing;
 use crate::report::status::{Context, MAX_DESCRIPTION, Note, State, describe};
 use crate::source::Revision;
 use serde_json::{Value, json};
@@ -70,6 +71,14 @@ impl HostApi for Gitea {
     fn read_pulls(&self, body: &Value) -> (Vec<Pull>, bool) {
         let all = items(body, "");
         (all.iter().filter_map(github::read_pull).collect(), all.len() == PAGE)
+    }
+
+    fn pull(&self, pull: u64) -> Request {
+        Request::get(self.path(&format!("/pulls/{pull}")))
+    }
+
+    fn read_standing(&self, body: &Value) -> Option<Standing> {
+        github::read_standing(body)
     }
 
     fn comments(&self, pull: u64, page: u32) -> Request {

@@ -1,10 +1,12 @@
-//! GitHub, also Enterprise Server. Documentation: docs.github.com/en/rest/commits/statuses, …/rest/issues/comments.
+//! GitHub, also Enterprise Server. Documentation: docs.github.com/en/rest/commits/statuses, …/rest/issues/comments,
+//! …/rest/pulls/pulls ("Get a pull request").
 //!
 //! A commit takes 1,000 statuses of one context, then 422; a description 140 characters, a comment 65,536. There is no
 //! word for what was superseded: it is an `error`, and the description says what happened.
 
-use super::{Comment, HostApi, Login, Place, Pull, Request, id, items, text};
+use super::{Comment, HostApi, Login, Place, Pull, Request, id, items, merged, text};
 use crate::config::ReportKind;
+use crate::inventory::Standing;
 use crate::report::status::{Context, MAX_DESCRIPTION, Note, State, describe};
 use crate::source::Revision;
 use serde_json::{Value, json};
@@ -63,6 +65,16 @@ pub(super) fn read_pull(pull: &Value) -> Option<Pull> {
     })
 }
 
+/// Where a pull request of GitHub's shape stands, which Gitea has too. The merge commit of one that is open is a trial.
+pub(super) fn read_standing(pull: &Value) -> Option<Standing> {
+    Some(match (pull.get("merged")?.as_bool()?, text(pull, "/state")) {
+        (true, _) => merged(pull, &["/merge_commit_sha"]),
+        (false, "open") => Standing::Open,
+        (false, "closed") => Standing::Closed,
+        _ => return None,
+    })
+}
+
 impl HostApi for GitHub {
     fn name(&self) -> &'static str {
         "github"
@@ -101,6 +113,14 @@ impl HostApi for GitHub {
     fn read_pulls(&self, body: &Value) -> (Vec<Pull>, bool) {
         let all = items(body, "");
         (all.iter().filter_map(read_pull).collect(), all.len() == 100)
+    }
+
+    fn pull(&self, pull: u64) -> Request {
+        Request::get(self.path(&format!("/pulls/{pull}")))
+    }
+
+    fn read_standing(&self, body: &Value) -> Option<Standing> {
+        read_standing(body)
     }
 
     fn comments(&self, pull: u64, page: u32) -> Request {

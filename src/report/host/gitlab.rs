@@ -1,10 +1,12 @@
-//! GitLab. Documentation: docs.gitlab.com/api/commits (commit status), docs.gitlab.com/api/notes (merge requests).
+//! GitLab. Documentation: docs.gitlab.com/api/commits (commit status), docs.gitlab.com/api/notes and
+//! docs.gitlab.com/api/merge_requests ("Get single MR").
 //!
 //! A status is a job of an external pipeline: it has `canceled` for what was superseded, and refuses to go from a state to
 //! itself (`Cannot transition status via …`), which says that the status is there.
 
-use super::{Comment, HostApi, Login, Place, Pull, Reply, Request, encoded, id, items, said, text};
+use super::{Comment, HostApi, Login, Place, Pull, Reply, Request, encoded, id, items, merged, said, text};
 use crate::config::ReportKind;
+use crate::inventory::Standing;
 use crate::report::status::{Context, Note, State, describe};
 use crate::source::Revision;
 use serde_json::{Value, json};
@@ -90,6 +92,20 @@ impl HostApi for GitLab {
         };
         let all = items(body, "");
         (all.iter().filter_map(read).collect(), all.len() == 100)
+    }
+
+    fn pull(&self, pull: u64) -> Request {
+        Request::get(self.path(&format!("/merge_requests/{pull}")))
+    }
+
+    fn read_standing(&self, body: &Value) -> Option<Standing> {
+        Some(match text(body, "/state") {
+            // Without either commit it was a fast-forward: the branch has the head itself.
+            "merged" => merged(body, &["/merge_commit_sha", "/squash_commit_sha", "/sha"]),
+            "opened" | "locked" => Standing::Open,
+            "closed" => Standing::Closed,
+            _ => return None,
+        })
     }
 
     fn comments(&self, pull: u64, page: u32) -> Request {

@@ -23,6 +23,7 @@ pub use place::{NoPlace, Place};
 use super::outbox::SendError;
 use super::status::{Context, Note, State};
 use crate::config::ReportKind;
+use crate::inventory::{Merge, Standing};
 use crate::source::Revision;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -135,6 +136,12 @@ pub trait HostApi: Send + Sync {
 
     /// The pull requests of one page, and whether there may be another.
     fn read_pulls(&self, body: &Value) -> (Vec<Pull>, bool);
+
+    /// Asks for one pull request.
+    fn pull(&self, pull: u64) -> Request;
+
+    /// Where it stands, if the answer says it.
+    fn read_standing(&self, body: &Value) -> Option<Standing>;
 
     /// Asks for the comments of a pull request, page by page from 1.
     fn comments(&self, pull: u64, page: u32) -> Request;
@@ -252,6 +259,17 @@ fn id(value: &Value, path: &str) -> String {
 /// A list's items, below `path`.
 fn items<'a>(value: &'a Value, path: &str) -> &'a [Value] {
     value.pointer(path).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+/// A merge as the commit at the first of these paths that holds one.
+fn merged(value: &Value, paths: &[&str]) -> Standing {
+    let commit = paths.iter().map(|path| text(value, path)).find(|commit| is_commit(commit));
+    Standing::Merged(Merge { commit: commit.map(str::to_owned) })
+}
+
+/// At least the beginning of a commit id, as long as Git's own short ones: a shorter one would fit any commit.
+fn is_commit(text: &str) -> bool {
+    text.len() >= 7 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// One part of a path: everything but what is unreserved (RFC 3986) is encoded, slashes too.

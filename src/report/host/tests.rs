@@ -241,6 +241,113 @@ fn pull_requests() {
     assert_eq!((pull.base.as_str(), pull.fork, pull.fetch.as_str()), ("main", false, "refs/heads/new"));
 }
 
+/// One pull request, by number: docs.github.com/en/rest/pulls/pulls "Get a pull request"; docs.gitlab.com/api/merge_requests
+/// "Get single MR"; a Gitea's /api/swagger repoGetPullRequest; developer.atlassian.com/cloud/bitbucket/rest/api-group-pullrequests
+/// "Get a pull request"; developer.atlassian.com/server/bitbucket/rest "Get pull request";
+/// learn.microsoft.com/rest/api/azure/devops/git/pull-requests/get-pull-request.
+#[test]
+fn where_a_pull_request_stands() {
+    let of = |kind: ReportKind, url: &str| api(kind, place(kind, url)).unwrap();
+    let at = |commit: &str| Some(Standing::Merged(Merge { commit: Some(commit.to_owned()) }));
+    let nowhere = Some(Standing::Merged(Merge { commit: None }));
+    let sha = "e5bd3914e2e596debea16f433f57875b5b90bcd6";
+    let hub = of(ReportKind::GitHub, "https://github.com/octocat/Hello-World");
+    let tea = of(ReportKind::Gitea, "https://codeberg.org/acme/shop");
+    let lab = of(ReportKind::GitLab, "https://gitlab.com/acme/web/shop.git");
+    let cloud = of(ReportKind::BitbucketCloud, "https://bitbucket.org/acme/shop");
+    let center = of(ReportKind::BitbucketDataCenter, "https://bb.acme.com/scm/PRJ/shop.git");
+    let azure = of(ReportKind::AzureDevOps, "https://dev.azure.com/acme/Web/_git/shop");
+    for (api, path, answers) in [
+        (
+            &hub,
+            "/repos/octocat/Hello-World/pulls/1347",
+            vec![
+                // Of one that is open it is the commit of a trial.
+                (
+                    json!({"number": 1347, "state": "open", "merged": false, "merge_commit_sha": sha}),
+                    Some(Standing::Open),
+                ),
+                (json!({"state": "closed", "merged": false, "merge_commit_sha": sha}), Some(Standing::Closed)),
+                (json!({"state": "closed", "merged": true, "merge_commit_sha": sha}), at(sha)),
+                (json!({"state": "closed", "merged": true, "merge_commit_sha": null}), nowhere.clone()),
+                (json!({"message": "Not Found"}), None),
+            ],
+        ),
+        (
+            &tea,
+            "/repos/acme/shop/pulls/1347",
+            vec![
+                (json!({"state": "open", "merged": false, "merge_commit_sha": null}), Some(Standing::Open)),
+                (json!({"state": "closed", "merged": false, "merge_commit_sha": null}), Some(Standing::Closed)),
+                (json!({"state": "closed", "merged": true, "merge_commit_sha": sha}), at(sha)),
+            ],
+        ),
+        (
+            &lab,
+            "/projects/acme%2Fweb%2Fshop/merge_requests/1347",
+            vec![
+                (
+                    json!({"iid": 1347, "state": "opened", "sha": "aaaaaaaa", "merge_commit_sha": null}),
+                    Some(Standing::Open),
+                ),
+                (json!({"state": "locked", "merge_commit_sha": sha}), Some(Standing::Open)),
+                (json!({"state": "closed", "sha": "aaaaaaaa", "merge_commit_sha": null}), Some(Standing::Closed)),
+                (
+                    json!({"state": "merged", "sha": "aaaaaaaa", "merge_commit_sha": sha, "squash_commit_sha": "bbbbbbbb"}),
+                    at(sha),
+                ),
+                (
+                    json!({"state": "merged", "sha": "aaaaaaaa", "merge_commit_sha": null, "squash_commit_sha": sha}),
+                    at(sha),
+                ),
+                (json!({"state": "merged", "sha": sha, "merge_commit_sha": null, "squash_commit_sha": null}), at(sha)),
+            ],
+        ),
+        (
+            &cloud,
+            "/repositories/acme/shop/pullrequests/1347",
+            vec![
+                (json!({"id": 1347, "state": "OPEN", "merge_commit": null}), Some(Standing::Open)),
+                (json!({"state": "DECLINED", "merge_commit": null}), Some(Standing::Closed)),
+                (json!({"state": "SUPERSEDED"}), Some(Standing::Closed)),
+                (json!({"state": "MERGED", "merge_commit": {"hash": "764413d85e29"}}), at("764413d85e29")),
+                // So short that it fits many.
+                (json!({"state": "MERGED", "merge_commit": {"hash": "76"}}), nowhere.clone()),
+            ],
+        ),
+        (
+            &center,
+            "/projects/PRJ/repos/shop/pull-requests/1347",
+            vec![
+                (json!({"id": 1347, "state": "OPEN"}), Some(Standing::Open)),
+                (json!({"state": "DECLINED"}), Some(Standing::Closed)),
+                (
+                    json!({"state": "MERGED", "properties": {"mergeCommit": {"displayId": "e5bd391", "id": sha}}}),
+                    at(sha),
+                ),
+            ],
+        ),
+        (
+            &azure,
+            "/pullrequests/1347?api-version=7.1",
+            vec![
+                (
+                    json!({"pullRequestId": 1347, "status": "active", "lastMergeCommit": {"commitId": sha}}),
+                    Some(Standing::Open),
+                ),
+                (json!({"status": "abandoned", "lastMergeCommit": {"commitId": sha}}), Some(Standing::Closed)),
+                (json!({"status": "completed", "lastMergeCommit": {"commitId": sha}}), at(sha)),
+                (json!({"status": "notSet"}), None),
+            ],
+        ),
+    ] {
+        assert_eq!(api.pull(1347), Request::get(path.into()));
+        for (body, expected) in answers {
+            assert_eq!(api.read_standing(&body), expected, "{}: {body}", api.name());
+        }
+    }
+}
+
 #[test]
 fn refusals() {
     let now = Timestamp::from_second(1000).unwrap();

@@ -5,6 +5,7 @@
 
 use super::github_app::AppLogin;
 use super::{Comment, HostApi, Login, Pull, Reply, Request, refusal};
+use crate::inventory::Standing;
 use crate::object::Problem;
 use crate::report::outbox::{Reporter, SendError};
 use crate::report::status::{Context, Note, State};
@@ -160,6 +161,16 @@ impl HostClient {
             }
         }
         Ok(out)
+    }
+
+    /// Where a pull request stands.
+    ///
+    /// # Errors
+    /// As [`HostClient::ask`], and where the answer does not say it.
+    pub fn standing(&self, pull: u64) -> Result<Standing, SendError> {
+        let answer = self.ask(&self.api.pull(pull))?;
+        let unread = || SendError::transient(format!("{} does not say where #{pull} stands", self.api.name()));
+        self.api.read_standing(&answer).ok_or_else(unread)
     }
 
     /// Makes the one comment that holds `mark` say `text`: written anew where it is there, else created. Nothing is sent
