@@ -3,7 +3,7 @@
 use crate::app::App;
 use crate::apply::parents::ParentError;
 use crate::engine::Engine;
-use crate::reconcile::{default_namespace, held};
+use crate::reconcile::{Held, default_namespace, held};
 use crate::scope::Member;
 use crate::source::Revision;
 use std::collections::BTreeSet;
@@ -37,7 +37,7 @@ pub async fn held_with(
     members: &[Member],
     app: &App,
     revision: &Revision,
-) -> Result<Option<String>, ParentError> {
+) -> Result<Option<Held>, ParentError> {
     let mut look: Vec<&str> = app.depends_on.iter().map(String::as_str).collect();
     let mut seen = BTreeSet::from([app.name.as_str()]);
     while let Some(name) = look.pop() {
@@ -46,8 +46,9 @@ pub async fn held_with(
         let Ok(rendered) = member.rendered.as_ref() else { continue };
         let parent = engine.parents.load(&member.app.identity, &default_namespace(engine, &member.app)).await?.parent;
         let runs_else = parent.digest.as_ref().is_some_and(|digest| *digest != rendered.digest);
-        if let Some(why) = held(&parent, &rendered.digest, revision).filter(|_| runs_else) {
-            return Ok(Some(format!("held with app `{name}`, which it depends on: {why}")));
+        if let Some(held) = held(&parent, &rendered.digest, revision).filter(|_| runs_else) {
+            let why = format!("held with app `{name}`, which it depends on: {}", held.why);
+            return Ok(Some(Held { why, ..held }));
         }
     }
     Ok(None)

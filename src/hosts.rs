@@ -29,6 +29,14 @@ pub fn hosts_of(config: &Config, origin: &Origin) -> Vec<Result<Host, Problem>> 
     here.map(|report| host(report, origin)).collect()
 }
 
+/// The Git host of a repository, which knows its pull requests.
+pub fn remote_of(config: &Config, origin: &Origin) -> Option<Arc<HostClient>> {
+    hosts_of(config, origin).into_iter().flatten().find_map(|host| match host {
+        Host::Remote(client) => Some(client),
+        Host::Notes(_) => None,
+    })
+}
+
 fn host(report: &Report, origin: &Origin) -> Result<Host, Problem> {
     if report.kind == ReportKind::GitNotes {
         return Ok(Host::Notes(GitNotes::new(origin.mirror.clone())));

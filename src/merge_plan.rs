@@ -86,6 +86,8 @@ pub struct Taken {
     pub digest: Option<Digest>,
     /// What goes with it; `None` where nothing changes, or without a plan.
     pub removes: Option<Vec<Removal>>,
+    /// The base has all of it already.
+    pub adds_nothing: bool,
 }
 
 impl Taken {
@@ -100,7 +102,9 @@ impl Taken {
             gone.then(|| Removal { object: change.object.clone(), replaced })
         };
         let removes = planned.then(|| changes.iter().filter_map(goes).collect());
-        Self { app: member.app.clone(), digest: rendered.map(|rendered| rendered.digest.clone()), removes }
+        let digest = rendered.map(|rendered| rendered.digest.clone());
+        let adds_nothing = shown.verdict == Verdict::Nothing && changes.is_empty();
+        Self { app: member.app.clone(), digest, removes, adds_nothing }
     }
 }
 
@@ -362,7 +366,8 @@ fn shown(name: &str, cluster: &str, base: &Version, merge: Version) -> Shown {
         Version::Absent => None,
         Version::Stopped(error, policy, verdict) => {
             let (name, cluster) = (name.to_owned(), cluster.to_owned());
-            let plan = AppPlan { name, cluster, error, errors: Vec::new(), changes: Vec::new(), unchanged: 0, policy };
+            let (errors, changes) = (Vec::new(), Vec::new());
+            let plan = AppPlan { name, cluster, error, errors, changes, unchanged: 0, policy, hold: None };
             return Shown { plan, sides: Vec::new(), pending: BTreeMap::new(), drifted: 0, notices, verdict };
         }
     };

@@ -110,7 +110,9 @@ pub fn message(app: &App, synced: &Synced) -> String {
                 format!("refused by policy {}: {}:{}: {}: {}{more}", f.policy, f.file, f.line, f.subject(), f.message)
             });
         }
-        Some(Halt::Held(why)) => return format!("{why}; push a fix, or `driftless resume {}`", app.name),
+        // One that waits for an approval begins with the command.
+        Some(Halt::Held(held)) if held.approve.as_ref() == Some(&app.name) => return held.why.clone(),
+        Some(Halt::Held(held)) => return format!("{}; push a fix, or {}", held.why, held.way_out(&app.name)),
         Some(Halt::Suspended) => return format!("suspended; `driftless resume {}` syncs it again", app.name),
         None => {}
     }

@@ -13,6 +13,7 @@
 
 mod bookkeeping;
 mod look;
+mod merges;
 mod reviewed;
 mod said;
 
@@ -20,6 +21,9 @@ use self::bookkeeping::{
     LockKeeper, announce, conclude, note_afterwards, note_finished, remember_unchanged, save_stubbornly,
     take_in_results,
 };
+pub use self::merges::ask as ask_host;
+pub use self::reviewed::{Unreviewed, foresee_hold};
+
 use self::look::{
     Ready, ask, facts, foreign_contents, hooks_done, kinds_for, name_owners, objects_of_interest, ready, unhealthy,
     well_formed,
@@ -30,7 +34,7 @@ use crate::apply::machine::StepState;
 use crate::apply::parents::ParentError;
 use crate::engine::Engine;
 use crate::health::wait::{HealthReport, await_health};
-use crate::inventory::{Parent, StoredParent};
+use crate::inventory::{Hold, Parent, StoredParent};
 use crate::live::client::ApiError;
 use crate::live::kinds::Kinds;
 use crate::live::snapshot::{LiveSnapshot, Presence};
@@ -39,6 +43,7 @@ use crate::plan::change::PolicyFinding;
 use crate::plan::{self, Answers, HookObject, Planned};
 use crate::policy::{PolicySet, admit};
 use crate::render::Rendered;
+use crate::report::host::wire::HostClient;
 use crate::scope::Neighbours;
 use crate::source::{GitMirror, Revision};
 use futures::future::join_all;
@@ -96,9 +101,43 @@ pub enum Halt {
     /// A guard refuses it: exit 4.
     Refused(Vec<Problem>),
     /// This content is held: exit 4.
-    Held(String),
+    Held(Held),
     /// The app is suspended: exit 4.
     Suspended,
+}
+
+/// Why content is held, and what lifts that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// For a person.
+    pub why: String,
+    /// The app whose deletions wait for an approval, where it is that: nothing else lifts it.
+    pub approve: Option<String>,
+}
+
+impl Held {
+    /// The command that lifts it, where it is `app` that is held.
+    pub fn way_out(&self, app: &str) -> String {
+        match &self.approve {
+            Some(app) => format!("`driftless approve {app}`"),
+            None => format!("`driftless resume {app}`"),
+        }
+    }
+}
+
+impl From<String> for Held {
+    fn from(why: String) -> Self {
+        Self { why, approve: None }
+    }
+}
+
+/// Where it is told which pull requests a revision brings (`require_plan`).
+#[derive(Clone, Copy)]
+pub struct History<'a> {
+    /// The commits.
+    pub mirror: &'a GitMirror,
+    /// The host that says what was merged.
+    pub host: Option<&'a Arc<HostClient>>,
 }
 
 /// How a sync is run.
@@ -116,8 +155,8 @@ pub struct HowTo<'a> {
     pub despite_hold: bool,
     /// Sync only as long as this content is what was applied last: a repair must not undo what somebody else brought about.
     pub runs: Option<&'a Digest>,
-    /// Where commits are, to tell which pull requests a revision brings (`require_plan`).
-    pub history: Option<&'a GitMirror>,
+    /// Where it is told which pull requests a revision brings (`require_plan`).
+    pub history: Option<History<'a>>,
 }
 
 /// What is told while a sync runs.
@@ -325,7 +364,7 @@ pub async fn sync(engine: &Engine, wanted: &Wanted<'_>, orders: &HowTo<'_>) -> S
             Err(halt) => return Synced { earlier, ..Synced::halted(halt) },
         };
         if orders.runs.is_some_and(|runs| looked.stored.parent.digest.as_ref() != Some(runs)) {
-            let halt = Halt::Held("something else was applied meanwhile".to_owned());
+            let halt = Halt::Held("something else was applied meanwhile".to_owned().into());
             return Synced { earlier, ..Synced::halted(halt) };
         }
         let ended = sync_once(engine, wanted, orders, looked).await;
@@ -398,9 +437,15 @@ async fn sync_once(
         synced.stored = Some(stored);
         return Ok(Box::new(synced));
     }
-    if let Some(hold) = reviewed::unreviewed(&planned, &stored.parent, wanted, orders).await {
-        stored.parent.hold = Some(hold);
-        engine.parents.save(&mut stored).await?;
+    let before = stored.parent.clone();
+    let unreviewed = reviewed::unreviewed(&planned, &mut stored.parent, wanted, orders).await;
+    if unreviewed.is_some() || waits_for_review(&stored.parent, wanted, orders.despite_hold) {
+        stored.parent.hold = unreviewed;
+        if stored.parent != before {
+            engine.parents.save(&mut stored).await?;
+        }
+    }
+    if waits_for_review(&stored.parent, wanted, orders.despite_hold) {
         synced.halt = held(&stored.parent, &wanted.rendered.digest, wanted.revision).map(Halt::Held);
         synced.planned = Some(planned);
         synced.stored = Some(stored);
@@ -525,8 +570,10 @@ fn halt(planned: &Planned, parent: &Parent, wanted: &Wanted<'_>, despite_hold: b
         if parent.suspended {
             return Some(Halt::Suspended);
         }
-        if let Some(why) = held(parent, &wanted.rendered.digest, wanted.revision) {
-            return Some(Halt::Held(why));
+        let held = held(parent, &wanted.rendered.digest, wanted.revision);
+        // One that waits for a review is judged anew: a merge lifts it.
+        if let Some(held) = held.filter(|held| held.approve.is_none()) {
+            return Some(Halt::Held(held));
         }
     }
     let blocking: Vec<Problem> =
@@ -541,15 +588,26 @@ fn halt(planned: &Planned, parent: &Parent, wanted: &Wanted<'_>, despite_hold: b
     (!refused.is_empty()).then_some(Halt::Refused(refused))
 }
 
-/// Why this content is held, if it is. A hold is on content: a revision that renders to the same is held too, one that
-/// renders to something else is not.
-pub fn held(parent: &Parent, digest: &Digest, revision: &Revision) -> Option<String> {
-    let hold = parent.hold.as_ref()?;
-    let same = match &hold.digest {
+/// True for content that is held as nobody saw what it takes away.
+fn waits_for_review(parent: &Parent, wanted: &Wanted<'_>, despite_hold: bool) -> bool {
+    let hold = hold_on(parent, &wanted.rendered.digest, wanted.revision);
+    !despite_hold && hold.is_some_and(Hold::is_unreviewed)
+}
+
+/// The hold on this content. A hold is on content: a revision that renders to the same is held too, one that renders to
+/// something else is not.
+pub fn hold_on<'p>(parent: &'p Parent, digest: &Digest, revision: &Revision) -> Option<&'p Hold> {
+    parent.hold.as_ref().filter(|hold| match &hold.digest {
         Some(held) => held == digest,
         None => hold.revision == revision.as_str(),
-    };
-    same.then(|| format!("held since {}: {}", hold.since, hold.reason))
+    })
+}
+
+/// Why this content is held, if it is.
+pub fn held(parent: &Parent, digest: &Digest, revision: &Revision) -> Option<Held> {
+    let hold = hold_on(parent, digest, revision)?;
+    let approve = hold.is_unreviewed().then(|| parent.identity.app.clone());
+    Some(Held { why: format!("held since {}: {}", hold.since, hold.reason), approve })
 }
 
 /// The namespace of objects that name none: the app's, else the kubeconfig context's.

@@ -18,6 +18,7 @@ use crate::scope::{Member, Neighbours};
 use crate::source::Revision;
 use crate::workspace::{Origin, off_thread, render_apps};
 use jiff::Timestamp;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Writes to a parent are tried again so often when another process wrote it in between.
@@ -195,6 +196,7 @@ pub async fn hold(
         reason: reason.chars().take(500).collect(),
         since: Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         waits: Vec::new(),
+        asked: BTreeMap::new(),
     };
     change(engine, app, |stored| stored.parent.hold = Some(held.clone())).await
 }

@@ -65,7 +65,7 @@ pub async fn survey(
                     problems.first().map(ToString::to_string).unwrap_or_default()
                 }
                 Halt::Denied(findings) => findings.first().map(|f| f.message.clone()).unwrap_or_default(),
-                Halt::Held(why) => why,
+                Halt::Held(held) => held.why,
                 Halt::Suspended => "suspended".into(),
             };
             return status;
@@ -120,8 +120,8 @@ fn sync_state(looked: &Looked, rendered: &crate::render::Rendered, revision: &Re
     if stored.lock.as_ref().is_some_and(|lock| lock.expires > now && !is_dead(&lock.holder)) {
         return (SyncState::Syncing, String::new());
     }
-    if let Some(why) = held(&stored.parent, &rendered.digest, revision) {
-        return (SyncState::Held, why);
+    if let Some(held) = held(&stored.parent, &rendered.digest, revision) {
+        return (SyncState::Held, held.why);
     }
     let planned = &looked.planned;
     if let Some(found) = planned.problems.first() {

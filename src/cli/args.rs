@@ -48,11 +48,11 @@ pub enum Command {
     Render(Render),
     /// Render every app and check it against schemas and policies. Needs no cluster.
     Check(Check),
-    /// Approve the deletions that an app's sync is waiting for.
-    Approve(OneApp),
+    /// Approve the deletions that an app's sync is waiting for, after listing them.
+    Approve(Approve),
     /// Stop syncing an app until `resume`.
     Suspend(OneApp),
-    /// Sync an app again after `suspend`, or lift its hold.
+    /// Sync an app again after `suspend`, or lift its hold. One that waits for a review needs `approve`.
     Resume(OneApp),
     /// Keep a revision of an app from being applied.
     Hold(Hold),
@@ -263,6 +263,30 @@ pub struct Check {
     #[command(flatten)]
     pub common: Common,
     /// Revision. Default: the branch's head.
+    #[arg(long, value_name = "REV")]
+    pub revision: Option<String>,
+    /// Output.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// `driftless approve`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Each object that would be deleted or replaced is listed, then exactly these are approved, for this revision alone.\n\
+        An app waits for that where its deletions pass `prune_limit`, take data or a namespace with foreign contents, or,\n\
+        with `require_plan`, were in the plan of no merged pull request. `driftless plan APP` shows the diff beforehand:\n  \
+        driftless plan web\n  \
+        driftless approve web --revision 1a2b3c4       not if something else was pushed meanwhile"
+)]
+pub struct Approve {
+    /// App.
+    #[arg(value_name = "APP")]
+    pub app: String,
+    /// Source and cluster.
+    #[command(flatten)]
+    pub common: Common,
+    /// Approve only if this revision is what waits: what was pushed since is then refused. Default: the branch's head.
     #[arg(long, value_name = "REV")]
     pub revision: Option<String>,
     /// Output.

@@ -1,5 +1,6 @@
 //! Arguments, one file per command, and errors as message, hint and exit code.
 
+pub mod approve;
 pub mod args;
 pub mod base;
 pub mod cluster;
@@ -56,7 +57,7 @@ async fn run(command: Command) -> Exit {
         Command::Log(args) => log::run(&args).await,
         Command::Render(args) => render::render(&args).await,
         Command::Check(args) => render::check(&args).await,
-        Command::Approve(args) => wishes::approve(&args).await,
+        Command::Approve(args) => approve::run(&args).await,
         Command::Suspend(args) => wishes::suspend(&args, true).await,
         Command::Resume(args) => wishes::suspend(&args, false).await,
         Command::Hold(args) => wishes::hold(&args).await,

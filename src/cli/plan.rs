@@ -7,13 +7,12 @@ use super::setup::{Scene, Setup, no_apps};
 use crate::forecast::foresee;
 use crate::object::Problem;
 use crate::outcome::with_count;
-use crate::plan::change::{AppPlan, PlanReport};
-use crate::reconcile::{Halt, Wanted, held, look};
+use crate::plan::change::{AppPlan, PlanHold, PlanReport};
+use crate::reconcile::{Halt, Looked, Wanted, foresee_hold, hold_on, look};
 use crate::report::markdown::{MAX_LENGTH, plan_markdown};
 use crate::report::object_diff::ObjectDiffs;
 use crate::report::plan_text::plan_text;
 use crate::scope::Member;
-use anstream::eprintln;
 use futures::future::join_all;
 use std::collections::BTreeMap;
 
@@ -94,6 +93,28 @@ fn several(problems: &[Problem]) -> Vec<Problem> {
     if problems.len() > 1 { problems.to_vec() } else { Vec::new() }
 }
 
+/// What a sync of this plan would be refused for until a person says otherwise.
+async fn hold(scene: &Scene, wanted: &Wanted<'_>, looked: &Looked) -> Option<PlanHold> {
+    let (app, parent) = (&wanted.app.name, &looked.stored.parent);
+    let by_hand = |reason: String| {
+        Some(PlanHold { held: true, reason, command: format!("driftless resume {app}"), unreviewed: Vec::new() })
+    };
+    if parent.suspended {
+        return by_hand("suspended by hand".to_owned());
+    }
+    let hold = hold_on(parent, &wanted.rendered.digest, wanted.revision);
+    if let Some(hold) = hold.filter(|hold| !hold.is_unreviewed()) {
+        return by_hand(format!("held since {}: {}", hold.since, hold.reason));
+    }
+    let found = foresee_hold(&looked.planned, parent, wanted, scene.history()).await?;
+    Some(PlanHold {
+        held: hold.is_some(),
+        reason: found.why,
+        command: format!("driftless approve {app}"),
+        unreviewed: found.removals.into_keys().map(|removal| removal.object).collect(),
+    })
+}
+
 async fn plan_app(scene: &Scene, member: &Member) -> (PlannedApp, Exit) {
     let app = &member.app;
     let failed = |problem: Option<Problem>, policy| AppPlan {
@@ -104,6 +125,7 @@ async fn plan_app(scene: &Scene, member: &Member) -> (PlannedApp, Exit) {
         changes: Vec::new(),
         unchanged: 0,
         policy,
+        hold: None,
     };
     let rendered = match member.rendered.as_ref() {
         Ok(rendered) => rendered,
@@ -122,19 +144,13 @@ async fn plan_app(scene: &Scene, member: &Member) -> (PlannedApp, Exit) {
     };
     match look(&scene.engine, &wanted, &scene.key).await {
         Ok(looked) => {
-            if looked.stored.parent.suspended {
-                eprintln!(
-                    "{} is suspended: `driftless sync` refuses it until `driftless resume {}`",
-                    app.name, app.name
-                );
-            } else if let Some(why) = held(&looked.stored.parent, &rendered.digest, &scene.tip.revision) {
-                eprintln!("{} is {why}; `driftless sync` refuses it until `driftless resume {}`", app.name, app.name);
-            }
+            let hold = hold(scene, &wanted, &looked).await;
             let mut planned = looked.planned;
             foresee(&scene.engine, &mut planned).await;
             let mut shown = planned.plan.clone();
             let blocked = planned.problems.iter().find(|f| f.blocks).or(planned.problems.first());
             let refused = planned.refusals.first().map(|refusal| refusal.problem(&app.name));
+            shown.hold = hold;
             shown.error = shown.error.or(blocked.map(|f| f.problem.clone())).or(refused);
             let code = match () {
                 () if !planned.problems.is_empty() => Exit::Error,
@@ -160,9 +176,10 @@ async fn plan_app(scene: &Scene, member: &Member) -> (PlannedApp, Exit) {
             });
             (PlannedApp { shown: failed(denial, findings), planned: None }, Exit::Refused)
         }
-        Err(Halt::Held(why)) => {
-            (PlannedApp { shown: failed(Some(Problem::new("Held", why)), Vec::new()), planned: None }, Exit::Refused)
-        }
+        Err(Halt::Held(held)) => (
+            PlannedApp { shown: failed(Some(Problem::new("Held", held.why)), Vec::new()), planned: None },
+            Exit::Refused,
+        ),
         Err(Halt::Suspended) => {
             let problem = Problem::new("Suspended", "the app is suspended");
             (PlannedApp { shown: failed(Some(problem), Vec::new()), planned: None }, Exit::Refused)

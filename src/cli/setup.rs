@@ -6,15 +6,19 @@ use crate::app::App;
 use crate::cluster::{ClusterOptions, EmbeddedCluster};
 use crate::config::{ClusterAccess, Config, Flags};
 use crate::engine::Engine;
+use crate::hosts::remote_of;
 use crate::live::client::Target;
 use crate::object::Problem;
 use crate::policy::PolicySet;
+use crate::reconcile::History;
 use crate::render::Tools;
+use crate::report::host::wire::HostClient;
 use crate::scope::{Member, Neighbours};
 use crate::source::Revision;
 use crate::workspace::{self, CONFIG_FILE, Origin, Tip};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 /// A command's working material.
 pub struct Setup {
@@ -146,6 +150,8 @@ pub struct Scene {
     pub key: Vec<u8>,
     /// Programs that rendering may run.
     pub tools: Tools,
+    /// The host that says which pull requests were merged, where an app wants to know (`require_plan`).
+    pub host: Option<Arc<HostClient>>,
 }
 
 impl Scene {
@@ -201,11 +207,19 @@ impl Scene {
         key: Vec<u8>,
         writes: bool,
     ) -> Result<Self, Vec<Problem>> {
+        let asks = apps.iter().any(|app| app.require_plan);
+        let host = asks.then(|| remote_of(&setup.config, origin)).flatten();
         let here: Vec<App> = apps.into_iter().filter(|app| app.cluster == engine.client.name()).collect();
         // One that owns nothing any more is only there to be taken away.
         let ground = (&setup.config, origin, &setup.tools);
         let (members, neighbours) = workspace::members_on(&engine, ground, here, &tip, &key, writes).await?;
-        Ok(Self { origin: origin.clone(), engine, tip, policies, members, neighbours, key, tools: setup.tools.clone() })
+        let (origin, tools) = (origin.clone(), setup.tools.clone());
+        Ok(Self { origin, engine, tip, policies, members, neighbours, key, tools, host })
+    }
+
+    /// Where it is told which pull requests the revision brings.
+    pub fn history(&self) -> History<'_> {
+        History { mirror: &self.origin.mirror, host: self.host.as_ref() }
     }
 
     /// The apps that a command names, or all.

@@ -96,10 +96,10 @@ async fn look(scene: &Scene, member: &Member) -> AppStatus {
     let (engine, revision) = (&scene.engine, &scene.tip.revision);
     let mut status = survey(engine, member, revision, &scene.policies, &scene.neighbours, &scene.key).await;
     if status.sync == SyncState::OutOfSync
-        && let Ok(Some(why)) = held_with(engine, &scene.members, &member.app, revision).await
+        && let Ok(Some(held)) = held_with(engine, &scene.members, &member.app, revision).await
     {
         status.sync = SyncState::Held;
-        status.message = why;
+        status.message = held.why;
     }
     status
 }

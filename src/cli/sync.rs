@@ -307,7 +307,7 @@ impl Job<'_> {
                 progress: &|_: Progress<'_>| {},
                 despite_hold: false,
                 runs: None,
-                history: Some(&self.scene.origin.mirror),
+                history: Some(self.scene.history()),
             };
             sync(&self.scene.engine, &self.wanted(member, rendered), &how).await;
         }
@@ -371,7 +371,7 @@ impl Job<'_> {
         };
         match held_with(&self.scene.engine, &self.scene.members, app, &self.scene.tip.revision).await {
             Ok(None) => {}
-            Ok(Some(why)) => return self.halted(member, Halt::Held(why)),
+            Ok(Some(held)) => return self.halted(member, Halt::Held(held)),
             Err(error) => return self.halted(member, Halt::Failed(vec![error.into()])),
         }
         let wanted = self.wanted(member, rendered);
@@ -393,7 +393,7 @@ impl Job<'_> {
             progress: &progress,
             despite_hold: false,
             runs: None,
-            history: Some(&self.scene.origin.mirror),
+            history: Some(self.scene.history()),
         };
         let synced = sync(&self.scene.engine, &wanted, &how).await;
         let mut done = self.done(member, &synced);

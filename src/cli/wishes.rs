@@ -1,4 +1,4 @@
-//! What a person tells an app: `approve`, `suspend`, `resume`, `hold`, `rollback`. Each is a wish in the app's inventory,
+//! What a person tells an app: `suspend`, `resume`, `hold`, `rollback`. Each is a wish in the app's inventory,
 //! which a daemon obeys and a `sync` too.
 
 use super::args::{Common, Hold, OneApp, Rollback};
@@ -10,17 +10,19 @@ use crate::app::App;
 use crate::apply::lease::ScopeLease;
 use crate::dependants::standing_on;
 use crate::inventory::identity::scope_name;
-use crate::inventory::{Approval, Parent, SyncRecord};
+use crate::inventory::{Parent, SyncRecord};
 use crate::object::Problem;
 use crate::outcome::{Ending, ending, message};
-use crate::reconcile::{HowTo, Progress, Synced, Wanted, held, look};
+use crate::reconcile::{HowTo, Progress, hold_on};
 use crate::rollback::{self, Ground};
 use crate::scope::Member;
 use crate::source::Revision;
-use std::collections::BTreeSet;
 
 /// The scene in which an app lives: the first cluster that has it.
-async fn find(common: &Common, app: &str, revision: Option<&str>) -> Result<(Scene, Member), Vec<Problem>> {
+///
+/// # Errors
+/// When none has it, or one cannot be looked at.
+pub async fn find(common: &Common, app: &str, revision: Option<&str>) -> Result<(Scene, Member), Vec<Problem>> {
     let mut setup = Setup::new(common).await?;
     let mut missing = Vec::new();
     for origin in setup.origins.clone() {
@@ -39,88 +41,45 @@ async fn find(common: &Common, app: &str, revision: Option<&str>) -> Result<(Sce
     Err(missing)
 }
 
-/// `driftless approve APP`: the exact deletions that the plan waits with now, by uid.
-///
-/// # Errors
-/// When there is nothing to approve, or no plan.
-pub async fn approve(args: &OneApp) -> Result<Exit, Vec<Problem>> {
-    let (scene, member) = find(&args.common, &args.app, None).await?;
-    let rendered = member.rendered.as_ref().as_ref().map_err(Clone::clone)?;
-    let wanted = Wanted {
-        app: &member.app,
-        revision: &scene.tip.revision,
-        rendered,
-        policies: &scene.policies,
-        neighbours: &scene.neighbours,
-    };
-    let revision = scene.tip.revision.to_string();
-    let looked = look(&scene.engine, &wanted, &scene.key).await.map_err(|halt| {
-        let said = Synced::halted(halt);
-        one(Problem::new("NoPlan", format!("there is no plan to approve: {}", message(&member.app, &said))))
-    })?;
-    let planned = looked.planned;
-    let guarded = planned.refusals.iter().any(|refusal| !refusal.blocks()).then_some(planned.approval);
-    let unseen = waits_here(&looked.stored.parent, &member, &scene.tip.revision);
-    if guarded.is_none() && unseen.is_empty() {
-        print_text(&format!("{}: nothing waits for an approval at {}.\n", args.app, scene.tip.revision.short(7)));
-        return Ok(Exit::Done);
-    }
-    let approvals: Vec<Approval> = guarded
-        .into_iter()
-        .chain(Some(unseen.clone()).filter(|uids| !uids.is_empty()))
-        .map(|uids| Approval { revision: revision.clone(), uids })
-        .collect();
-    let uids: BTreeSet<&String> = approvals.iter().flat_map(|approval| &approval.uids).collect();
-    rollback::change(&scene.engine, &member.app, |stored| {
-        approvals.iter().cloned().for_each(|approval| stored.parent.approve(approval));
-        // What it waited for was given. Another hold stays.
-        if !unseen.is_empty() && stored.parent.hold.as_ref().is_some_and(|hold| hold.waits == unseen) {
-            stored.parent.hold = None;
-        }
-    })
-    .await
-    .map_err(|e| one(e.into()))?;
-    print_text(&format!(
-        "{}: {} approved for {}, and no others. The next sync carries them out.\n",
-        args.app,
-        if uids.len() == 1 { "1 deletion is".to_owned() } else { format!("{} deletions are", uids.len()) },
-        scene.tip.revision.short(7)
-    ));
-    Ok(Exit::Done)
-}
-
-/// The deletions that a hold on this content waits with, as no reviewed plan had them.
-fn waits_here(parent: &Parent, member: &Member, revision: &Revision) -> Vec<String> {
-    let Ok(rendered) = member.rendered.as_ref() else { return Vec::new() };
-    let hold = parent.hold.as_ref().filter(|_| held(parent, &rendered.digest, revision).is_some());
-    hold.map(|hold| hold.waits.clone()).unwrap_or_default()
-}
-
 /// `driftless suspend APP` and `driftless resume APP`.
 ///
 /// # Errors
 /// When the inventory cannot be written.
 pub async fn suspend(args: &OneApp, suspended: bool) -> Result<Exit, Vec<Problem>> {
     let (scene, member) = find(&args.common, &args.app, None).await?;
+    let stays = |parent: &Parent| {
+        let digest = &member.rendered.as_ref().as_ref().ok()?.digest;
+        let unreviewed = hold_on(parent, digest, &scene.tip.revision).filter(|hold| hold.is_unreviewed());
+        unreviewed.filter(|_| member.app.require_plan).map(|hold| hold.reason.clone())
+    };
+    let before = scene.engine.parents.reload(&member.app.identity, "").await.map_err(|e| one(e.into()))?.parent;
     rollback::change(&scene.engine, &member.app, |stored| {
         stored.parent.suspended = suspended;
-        if !suspended {
-            // Whoever lifts a hold that waits for a word on deletions gives it.
-            let uids = waits_here(&stored.parent, &member, &scene.tip.revision);
-            if !uids.is_empty() {
-                stored.parent.approve(Approval { revision: scene.tip.revision.to_string(), uids });
-            }
+        // Whoever syncs again has not seen what nobody reviewed: that needs a word of its own.
+        if !suspended && stays(&stored.parent).is_none() {
             stored.parent.hold = None;
         }
     })
     .await
     .map_err(|e| one(e.into()))?;
-    let text = match suspended {
-        true => format!("{0}: suspended. Nothing of it is written until `driftless resume {0}`.\n", args.app),
-        false => format!("{}: resumed; no hold is left. The next sync brings it to the branch's head.\n", args.app),
+    let app = &args.app;
+    if suspended {
+        print_text(&format!("{app}: suspended. Nothing of it is written until `driftless resume {app}`.\n"));
+        return Ok(Exit::Done);
+    }
+    let after = scene.engine.parents.reload(&member.app.identity, "").await.map_err(|e| one(e.into()))?.parent;
+    let Some(why) = stays(&after) else {
+        print_text(&format!("{app}: resumed; no hold is left. The next sync brings it to the branch's head.\n"));
+        return Ok(Exit::Done);
     };
-    print_text(&text);
-    Ok(Exit::Done)
+    if before.suspended {
+        print_text(&format!("{app}: resumed.\n"));
+    }
+    let problem = Problem::new("Held", format!("{app} stays held, which `resume` does not lift: it {why}"));
+    let hint =
+        format!("`driftless approve {app}` lists and approves it; so does a merge of a pull request with this plan");
+    print_problems(&[problem.hint(hint)]);
+    Ok(Exit::Refused)
 }
 
 /// `driftless hold APP [--revision REV]`.
@@ -165,10 +124,12 @@ pub async fn rollback(args: &Rollback) -> Result<Exit, Vec<Problem>> {
     if held_content.as_ref() == Some(&to.digest) {
         let problem = Problem::new(
             "Held",
-            format!("{} is held: {}", args.app, stored.parent.hold.map_or_else(String::new, |h| h.reason)),
+            format!("{} is held: {}", args.app, stored.parent.hold.as_ref().map_or("", |hold| &hold.reason)),
         );
+        let unreviewed = stored.parent.hold.as_ref().is_some_and(crate::inventory::Hold::is_unreviewed);
+        let command = if unreviewed { "approve" } else { "resume" };
         print_problems(&[
-            problem.hint(format!("`driftless resume {}` lifts the hold and applies what Git has", args.app))
+            problem.hint(format!("`driftless {command} {}` lifts the hold and applies what Git has", args.app))
         ]);
         return Ok(Exit::Refused);
     }

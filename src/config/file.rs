@@ -191,8 +191,8 @@ pub struct Settings {
     /// A sync that would delete more than this waits for `driftless approve`: a number of objects, or a share like
     /// `"50%"`. Default: `"50%"`, for apps of more than 5 objects.
     pub prune_limit: Option<PruneLimit>,
-    /// Delete and replace only what the plan of a pull request showed before its merge; anything else is held until
-    /// `driftless approve`. Needs a Git host that shows plans. Default: `false`.
+    /// Delete and replace only what the plan of a merged pull request showed before its merge; anything else is held until
+    /// `driftless approve`, or until it is merged. Needs a Git host that shows plans. Default: `false`.
     pub require_plan: Option<bool>,
     /// Repair what others change in the cluster. Default: `true`; `false` only reports it.
     pub self_heal: Option<bool>,

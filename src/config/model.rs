@@ -173,7 +173,7 @@ pub struct App {
     pub prune: bool,
     /// More than this waits for approval; `None` for the default of half an app of more than 5 objects.
     pub prune_limit: Option<PruneLimit>,
-    /// Delete and replace only what the plan of a pull request showed.
+    /// Delete and replace only what the plan of a merged pull request showed.
     pub require_plan: bool,
     /// Repair drift.
     pub self_heal: bool,

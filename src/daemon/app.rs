@@ -8,6 +8,7 @@
 //! What is *meant to run* is the target, or after a rollback the content that was healthy: drift is repaired towards it.
 
 mod back;
+mod reviews;
 
 pub use self::back::HeldBack;
 use super::board::{AppName, Outcome};
@@ -22,8 +23,9 @@ use crate::object::{Gk, Manifest as _, ObjectKey, ObjectRef};
 use crate::outcome::{Ending, blames_new_pods, ending, message, report, sync_state};
 use crate::plan::{PlanOptions, owned_digest};
 use crate::policy::PolicySet;
-use crate::reconcile::{Halt, HowTo, Progress, Synced, Wanted, held, look, sync};
+use crate::reconcile::{Halt, History, HowTo, Progress, Synced, Wanted, held, look, sync};
 use crate::render::{Rendered, Tools};
+use crate::report::host::wire::HostClient;
 use crate::report::letters::Letter;
 use crate::report::status_report::{DriftEntry, SyncState};
 use crate::report::sync_report::AppSync;
@@ -66,6 +68,8 @@ pub enum Wake {
     Recheck,
     /// The branch was looked at since somebody asked for a sync.
     Asked,
+    /// A pull request may stand elsewhere: one may have been merged.
+    Pulls,
 }
 
 /// What is to run.
@@ -81,6 +85,8 @@ pub struct Target {
     pub policies: Arc<PolicySet>,
     /// The other apps.
     pub neighbours: Arc<Neighbours>,
+    /// The host that says which pull requests were merged (`require_plan`).
+    pub host: Option<Arc<HostClient>>,
 }
 
 impl Target {
@@ -104,6 +110,8 @@ pub enum Said {
     Drift(AppName, String),
     /// Drift is gone.
     Repaired(AppName, String),
+    /// Something is written for a revision: whatever was said of it before is not its end.
+    Begun(Revision),
     /// The same revision again, and why: a failure passed, or a person wants it.
     Again(Revision, &'static str),
     /// It was let go while it was at work: it may own what nobody knew of.
@@ -163,6 +171,8 @@ struct Mind {
     failures: u32,
     retry_at: Option<Instant>,
     recheck_at: Option<Instant>,
+    /// Questions to the host about merges that would lift a hold.
+    asking: reviews::Asking,
     /// When each field was repaired lately.
     repairs: BTreeMap<String, VecDeque<Instant>>,
     repair_not_before: Option<Instant>,
@@ -192,7 +202,7 @@ impl AppTask {
         let mut pulse = self.engine.eyes.members.changes();
         loop {
             if waiting.is_empty() {
-                let timer = [mind.retry_at, mind.recheck_at].into_iter().flatten().min();
+                let timer = [mind.retry_at, mind.recheck_at, mind.asking.at].into_iter().flatten().min();
                 tokio::select! {
                     () = self.shutdown.cancelled() => return,
                     wake = wakes.recv() => match wake {
@@ -286,6 +296,7 @@ impl AppTask {
                 }
                 Wake::Changed(_) | Wake::Recheck => look = true,
                 Wake::Asked => asked = true,
+                Wake::Pulls => self.hurry(mind),
                 Wake::Parent(version) => {
                     let known = mind.stored.as_ref().and_then(|s| s.resource_version.clone());
                     if is_news(version.as_deref(), known.as_deref()) {
@@ -298,6 +309,7 @@ impl AppTask {
         if let Some(held) = held_back {
             return Some(Round::HoldBack(held));
         }
+        self.ask_about_merges(mind).await;
         let now = Instant::now();
         if mind.retry_at.is_some_and(|at| at <= now) {
             mind.retry_at = None;
@@ -404,6 +416,7 @@ impl AppTask {
             Round::HoldBack(held) => self.hold_back(mind, *held, cancel).await,
             Round::Mend => self.mend(mind, cancel).await,
         }
+        self.await_merge(mind);
         self.hear_request(mind);
         self.watch_health(mind);
         self.engine.doctor.tidy();
@@ -488,9 +501,12 @@ impl AppTask {
         let follow = |progress: Progress<'_>| {
             if let Progress::Planned(planned) = progress {
                 self.vitals.follow(planned.members.iter().map(|m| m.object.clone()).collect());
+                if !planned.graph.steps.is_empty() {
+                    let _ = self.scope.send(Said::Begun(target.revision.clone()));
+                }
             }
         };
-        let how = HowTo { progress: &follow, history: Some(&self.origin.mirror), ..how_to(target, cancel, false) };
+        let how = HowTo { progress: &follow, history: self.history(target), ..how_to(target, cancel, false) };
         let synced = sync(&self.engine, &wanted(target, rendered), &how).await;
         let mut timings = timings(target.seen, &synced);
         if synced.stored.is_some() {
@@ -604,7 +620,7 @@ impl AppTask {
         let how = HowTo {
             wait: false,
             runs: Some(&rendered.digest),
-            history: Some(&self.origin.mirror),
+            history: self.history(&meant),
             ..how_to(&meant, cancel, false)
         };
         let synced = sync(&self.engine, &wanted, &how).await;
@@ -689,6 +705,10 @@ impl AppTask {
         } else if let Some(health) = look.news {
             let _ = self.scope.send(Said::Health(name, Some(health)));
         }
+    }
+
+    fn history<'a>(&'a self, target: &'a Target) -> Option<History<'a>> {
+        Some(History { mirror: &self.origin.mirror, host: target.host.as_ref() })
     }
 
     fn ground<'a>(&'a self, target: &'a Target) -> Ground<'a> {

@@ -128,6 +128,11 @@ impl Herald {
         self.ledger().state(revision, &Context::new(&self.instance, kind))
     }
 
+    /// The last word on a sync, where it is that it did not end well.
+    pub fn failed(&self, revision: &Revision) -> Option<State> {
+        self.last(ContextKind::Sync, revision).filter(|state| matches!(state, State::Failure | State::Error))
+    }
+
     /// Reports that wait to be sent.
     pub fn waiting(&self) -> usize {
         self.voices.iter().map(Voice::len).sum()

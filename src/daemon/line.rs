@@ -171,6 +171,7 @@ mod tests {
             seen: Instant::now(),
             policies: Arc::new(PolicySet::builtin()),
             neighbours: Arc::new(Neighbours::default()),
+            host: None,
         }
     }
 

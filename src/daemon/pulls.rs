@@ -8,7 +8,6 @@
 use super::app::Said;
 use crate::config::Config;
 use crate::engine::Engine;
-use crate::hosts::Host;
 use crate::inventory::Review;
 use crate::merge_plan::{Ground, MergePlan, Taken, Verdict, plan_merge};
 use crate::object::Problem;
@@ -59,7 +58,7 @@ pub struct Look {
     /// Programs that rendering may run.
     pub tools: Tools,
     /// The host.
-    pub host: Host,
+    pub host: Arc<HostClient>,
     /// Pull requests of forks are planned too.
     pub forks: bool,
     /// The tip of the tracked branch, and the branch's name.
@@ -91,7 +90,7 @@ impl PullPlanner {
 
 impl Look {
     async fn carry_out(&self, seen: &mut Seen, waiting: &AtomicBool) {
-        let Host::Remote(client) = &self.host else { return };
+        let client = &self.host;
         let pulls = match blocking(client, HostClient::pulls).await {
             Ok(pulls) => pulls,
             Err(error) => {
@@ -165,14 +164,17 @@ impl Look {
     /// apps' inventories, so that a restart and another instance know it, and nobody who opens a pull request can write
     /// it. An app that was never synced has nothing to lose, and no inventory.
     async fn keep_reviews(&self, pull: u64, head: &Revision, plan: &MergePlan) -> Result<(), Problem> {
-        for Taken { app, digest, removes } in plan.apps.iter().filter(|taken| taken.app.require_plan) {
+        for Taken { app, digest, removes, adds_nothing } in plan.apps.iter().filter(|taken| taken.app.require_plan) {
             let Some(engine) = self.engines.iter().find(|engine| engine.client.name() == app.cluster) else { continue };
             let review = digest.clone().zip(removes.clone());
-            let review = review.map(|(digest, removes)| Review { pull, head: head.to_string(), digest, removes });
+            let review =
+                review.map(|(digest, removes)| Review { pull, head: head.to_string(), digest, removes, merged: None });
             rollback::change(engine, app, |stored| {
                 let known = stored.parent.reviews.iter().find(|known| known.pull == pull);
-                // Merged a moment ago, and listed as open still: the same content adds nothing to the base any more.
-                let same = known.is_some_and(|known| Some(&known.digest) == digest.as_ref());
+                // Merged a moment ago, and listed as open still, or pushed past it: it adds nothing to the base any more.
+                let same = known.is_some_and(|known| {
+                    Some(&known.digest) == digest.as_ref() || (*adds_nothing && known.head == head.as_str())
+                });
                 if stored.resource_version.is_some() && (review.is_some() || !same) {
                     stored.parent.review(pull, review.clone());
                 }

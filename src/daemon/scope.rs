@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::apply::lease::ScopeLease;
 use crate::config::{Config, Report, ReportKind};
 use crate::engine::Engine;
-use crate::hosts::{Host, hosts_of};
+use crate::hosts::remote_of;
 use crate::inventory::identity::scope_name;
 use crate::object::Problem;
 use crate::outcome::Ending;
@@ -217,6 +217,9 @@ impl ScopeTask {
                         return true;
                     }
                     self.plan_pulls(mind, ears.say, ears.term);
+                    for app in mind.apps.values() {
+                        let _ = app.to.send(Wake::Pulls);
+                    }
                     continue;
                 }
                 changed = ears.leading.changed() => {
@@ -230,6 +233,7 @@ impl ScopeTask {
                 () = &mut timer => {
                     for app in mind.apps.values() {
                         let _ = app.to.send(Wake::Recheck);
+                        let _ = app.to.send(Wake::Pulls);
                     }
                     return true;
                 }
@@ -285,13 +289,26 @@ impl ScopeTask {
                 self.advance(mind, moves);
                 if complete || (told && mind.board.is_complete()) {
                     let (state, text, timings) = mind.board.verdict();
+                    // An earlier process told of a failure that passed while nobody looked.
+                    if herald.failed(&head).is_some_and(|last| last != state) {
+                        herald.begin_again(&head, "syncing");
+                    }
                     herald.say(ContextKind::Sync, &head, state, &text, timings);
                     // Health is that of the newest revision: each one is told, though nothing changed.
                     self.say_health(mind, &head);
                 }
             }
             Said::Again(revision, why) if revision == head => herald.begin_again(&head, why),
-            Said::Again(..) | Said::Asked(_) | Said::Left | Said::Known(..) | Said::Comment(_) | Said::Plan { .. } => {}
+            Said::Begun(revision) if revision == head && herald.failed(&head).is_some() => {
+                herald.begin_again(&head, "syncing");
+            }
+            Said::Again(..)
+            | Said::Begun(_)
+            | Said::Asked(_)
+            | Said::Left
+            | Said::Known(..)
+            | Said::Comment(_)
+            | Said::Plan { .. } => {}
             Said::Health(app, health) => {
                 mind.health.set(app, health);
                 self.say_health(mind, &head);
@@ -414,6 +431,7 @@ impl ScopeTask {
         let policies = policies_of(&self.config, &tip.tree, &self.tools).await.map_err(Trouble::lasting)?;
         policies.notes(false).iter().for_each(|note| tracing::warn!(%note, "policy"));
         let policies = Arc::new(policies);
+        let host = apps.iter().any(|app| app.require_plan).then(|| remote_of(&self.config, &self.origin)).flatten();
         let mut targets: Vec<Target> = Vec::new();
         for (cluster, (engine, _)) in &self.clusters {
             let here: Vec<App> = apps.iter().filter(|app| app.cluster == *cluster).cloned().collect();
@@ -425,6 +443,7 @@ impl ScopeTask {
                 seen,
                 policies: policies.clone(),
                 neighbours: neighbours.clone(),
+                host: host.clone(),
             }));
         }
         if again {
@@ -543,8 +562,7 @@ impl ScopeTask {
         let report =
             |report: &&Report| report.kind != ReportKind::GitNotes && report.repository == self.origin.repository.name;
         let Some(report) = self.config.reports.iter().find(report) else { return };
-        let hosts = hosts_of(&self.config, &self.origin).into_iter().flatten();
-        let Some(host) = hosts.into_iter().find(|host| matches!(host, Host::Remote(_))) else { return };
+        let Some(host) = remote_of(&self.config, &self.origin) else { return };
         mind.pulls.look(Look {
             config: self.config.clone(),
             origin: self.origin.clone(),

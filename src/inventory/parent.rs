@@ -3,6 +3,7 @@
 use crate::object::{Digest, ObjectKey, ObjectRef};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// Whose app this is. Two apps that differ in any of these share nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -47,6 +48,16 @@ pub struct Hold {
     /// What it waits with for a person's word, by uid: deletions that no reviewed plan has. Empty for other holds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waits: Vec<String>,
+    /// What the host said of the pull requests whose plans have some of these deletions, when it was asked last.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub asked: BTreeMap<u64, Standing>,
+}
+
+impl Hold {
+    /// True if it waits with deletions that no reviewed plan has: an approval lifts it, or a merge, and nothing else.
+    pub fn is_unreviewed(&self) -> bool {
+        !self.waits.is_empty()
+    }
 }
 
 /// Where a pull request stands.
@@ -82,6 +93,9 @@ pub struct Review {
     pub digest: Digest,
     /// What is deleted, and what is replaced, which is deleted too.
     pub removes: Vec<Removal>,
+    /// The merge, once the host has said that there was one. Only then does the plan allow anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merged: Option<Merge>,
 }
 
 /// An object that goes.
@@ -233,9 +247,11 @@ impl Parent {
         }
     }
 
-    /// Keeps the plan that a pull request is shown with now; `None`: there is none any more. A pull request has one.
+    /// Keeps the plan that a pull request is shown with now; `None`: there is none any more. A pull request has one, and
+    /// once it is merged that stays: what a host lists as open still was planned too late to be what was merged.
     pub fn review(&mut self, pull: u64, review: Option<Review>) {
-        if review.is_some() && self.reviews.iter().find(|known| known.pull == pull) == review.as_ref() {
+        let known = self.reviews.iter().find(|known| known.pull == pull);
+        if known.is_some_and(|known| known.merged.is_some() || Some(known) == review.as_ref()) {
             return;
         }
         self.reviews.retain(|known| known.pull != pull);

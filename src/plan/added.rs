@@ -53,6 +53,7 @@ pub fn added(name: &str, cluster: &str, base: Option<&Planned>, merged: Option<&
         changes: Vec::new(),
         unchanged: merged.map_or(0, |planned| planned.plan.unchanged),
         policy: new_findings(base, merged),
+        hold: None,
     };
     let mut sides = Vec::new();
     let order = merged.into_iter().flat_map(|planned| planned.plan.changes.iter().map(|change| change.object.key()));
@@ -218,7 +219,16 @@ mod tests {
         let (changes, sides) = changes.into_iter().unzip();
         let (name, cluster) = ("web".to_owned(), "c".to_owned());
         Planned {
-            plan: AppPlan { name, cluster, error: None, errors: Vec::new(), changes, unchanged: 3, policy: Vec::new() },
+            plan: AppPlan {
+                name,
+                cluster,
+                error: None,
+                errors: Vec::new(),
+                changes,
+                unchanged: 3,
+                policy: Vec::new(),
+                hold: None,
+            },
             graph: Graph::default(),
             sides,
             problems: Vec::new(),

@@ -136,6 +136,31 @@ pub struct AppPlan {
     pub unchanged: usize,
     /// Policy findings.
     pub policy: Vec<PolicyFinding>,
+    /// Why a sync would carry nothing of it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<PlanHold>,
+}
+
+/// What keeps a sync from carrying a plan out until a person says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanHold {
+    /// True where it is in force; else the next sync meets it.
+    pub held: bool,
+    /// Why, for a person.
+    pub reason: String,
+    /// The command that lifts it.
+    pub command: String,
+    /// What would go without a reviewed plan (`require_plan`); empty for other holds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreviewed: Vec<ObjectRef>,
+}
+
+impl PlanHold {
+    /// One line for a person.
+    pub fn sentence(&self) -> String {
+        let verb = if self.held { "is" } else { "would be" };
+        format!("a sync of this {verb} refused until `{}`: {}", self.command, self.reason)
+    }
 }
 
 /// The whole answer of `driftless plan -o json`.

@@ -78,6 +78,7 @@ impl<'p, 'a> Planner<'p, 'a> {
             changes: Vec::new(),
             unchanged: 0,
             policy: Vec::new(),
+            hold: None,
         };
         let out = Planned {
             plan,

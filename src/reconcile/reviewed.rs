@@ -3,58 +3,132 @@
 //! In: a plan, and the plans that pull requests were shown with, as the daemon keeps them in the app's inventory: out of
 //! reach of whoever opens a pull request. Out: the hold, where the plan deletes or replaces what none of them did.
 //!
-//! Which pull requests a revision brings is told by content (the app renders to what the planned merge rendered to: a
-//! squash or a rebase leaves no other trace) and by history (a planned head is among the commits that are new). Of one
-//! head that another one contains only the latter's plan counts: it is the newer word.
+//! Only the plan of a pull request that was merged counts, and only with the merge that is synced: the host is asked where
+//! each stands whose plan has what would go, and what it says of a merge is kept beside the plan. A host that does not
+//! answer, and a pull request that is not merged, keep the hold; it is judged anew with each sync.
 
-use super::{HowTo, Wanted};
-use crate::inventory::{Hold, Parent, Removal, Review};
+use super::merges::{Answers, MOST, Ties, ask};
+use super::{History, HowTo, Wanted};
+use crate::inventory::{Hold, Parent, Removal, Review, Standing};
 use crate::plan::{Planned, StepKind};
-use crate::source::Revision;
-use crate::workspace::off_thread;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-/// New commits that are looked through for planned heads.
-const COMMITS: usize = 5_000;
+/// Pauses before a pull request that is open still is asked about again: a host moves the branch first, and notes after
+/// that that it was merged.
+const GRACE: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 
-/// The hold on this plan, if it takes away what no reviewed plan did and nobody approved.
+/// A hold that a sync of a plan would meet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unreviewed {
+    /// The hold.
+    pub hold: Hold,
+    /// Why, without what to do about it.
+    pub why: String,
+    /// What nobody saw, with the uids that would go.
+    pub removals: BTreeMap<Removal, String>,
+}
+
+/// The hold on this plan, if it takes away what no merged review did and nobody approved. What the host says of merges is
+/// kept in the inventory.
 pub(super) async fn unreviewed(
     planned: &Planned,
-    parent: &Parent,
+    parent: &mut Parent,
     wanted: &Wanted<'_>,
     orders: &HowTo<'_>,
 ) -> Option<Hold> {
-    if !wanted.app.require_plan || orders.despite_hold {
+    if orders.despite_hold {
         return None;
     }
-    let mut open = removals(planned);
-    let revision = wanted.revision.as_str();
-    let approved: BTreeSet<&String> =
-        parent.approvals.iter().filter(|a| a.revision == revision).flat_map(|a| &a.uids).collect();
-    open.retain(|_, uid| !approved.contains(uid));
-    if open.is_empty() {
-        return None;
+    let judge = Judge { wanted, history: orders.history };
+    let mut pauses = GRACE.iter();
+    loop {
+        let found = judge.judge(planned, parent).await?;
+        let open = found.hold.asked.values().any(|standing| *standing == Standing::Open);
+        let Some(pause) = pauses.next().filter(|_| open) else { return Some(found.hold) };
+        tokio::select! {
+            () = tokio::time::sleep(*pause) => {}
+            () = orders.cancel.cancelled() => return Some(found.hold),
+        }
     }
-    let mut brought: Vec<&Review> =
-        parent.reviews.iter().filter(|review| review.digest == wanted.rendered.digest).collect();
+}
+
+/// The hold that a sync of this plan would meet, as things stand now. Keeps nothing.
+pub async fn foresee_hold(
+    planned: &Planned,
+    parent: &Parent,
+    wanted: &Wanted<'_>,
+    history: History<'_>,
+) -> Option<Unreviewed> {
+    let judge = Judge { wanted, history: Some(history) };
+    judge.judge(planned, &mut parent.clone()).await
+}
+
+struct Judge<'a> {
+    wanted: &'a Wanted<'a>,
+    history: Option<History<'a>>,
+}
+
+impl Judge<'_> {
+    /// Judges the plan by what is known, and by what the host says of what is not.
+    async fn judge(&self, planned: &Planned, parent: &mut Parent) -> Option<Unreviewed> {
+        let wanted = self.wanted;
+        if !wanted.app.require_plan {
+            return None;
+        }
+        let mut open = removals(planned);
+        let revision = wanted.revision.as_str();
+        let approved: BTreeSet<&String> =
+            parent.approvals.iter().filter(|a| a.revision == revision).flat_map(|a| &a.uids).collect();
+        open.retain(|_, uid| !approved.contains(uid));
+        if open.is_empty() {
+            return None;
+        }
+        let ties = Ties::read(parent, wanted, self.history).await;
+        settle(&mut open, parent, &ties);
+        let asked: Vec<u64> = parent
+            .reviews
+            .iter()
+            .filter(|review| review.merged.is_none() && review.removes.iter().any(|removal| open.contains_key(removal)))
+            .map(|review| review.pull)
+            .take(MOST)
+            .collect();
+        let answers = match asked.as_slice() {
+            [] => Answers::default(),
+            some => ask(self.history.and_then(|history| history.host), some).await,
+        };
+        for review in &mut parent.reviews {
+            if let Some(Standing::Merged(merge)) = answers.standings.get(&review.pull) {
+                review.merged = Some(merge.clone());
+            }
+        }
+        settle(&mut open, parent, &ties);
+        if open.is_empty() {
+            return None;
+        }
+        let known = parent.hold.as_ref().filter(|hold| hold.digest.as_ref() == Some(&wanted.rendered.digest));
+        let now = || Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let since = known.filter(|hold| hold.is_unreviewed()).map_or_else(now, |hold| hold.since.clone());
+        // The command first: hosts cut what is long.
+        let (app, why) = (&wanted.app.name, reason(&open, &why(&open, parent, &ties, &answers)));
+        let hold = Hold {
+            revision: revision.to_owned(),
+            digest: Some(wanted.rendered.digest.clone()),
+            reason: format!("waits for `driftless approve {app}` (see `driftless plan`): {why}"),
+            since,
+            waits: open.values().cloned().collect(),
+            asked: answers.standings,
+        };
+        Some(Unreviewed { hold, why, removals: open })
+    }
+}
+
+/// Takes off what the plan of a merge that is synced has.
+fn settle(open: &mut BTreeMap<Removal, String>, parent: &Parent, ties: &Ties) {
+    let merged = parent.reviews.iter().filter_map(|review| Some((review, review.merged.as_ref()?)));
+    let brought: Vec<&Review> = merged.filter(|(review, merge)| ties.brings(review, merge)).map(|(r, _)| r).collect();
     open.retain(|removal, _| !brought.iter().any(|review| review.removes.contains(removal)));
-    if open.is_empty() {
-        return None;
-    }
-    let merged = merged(parent, wanted.revision, orders).await;
-    open.retain(|removal, _| !merged.iter().any(|review| review.removes.contains(removal)));
-    brought.extend(merged);
-    if open.is_empty() {
-        return None;
-    }
-    Some(Hold {
-        revision: revision.to_owned(),
-        digest: Some(wanted.rendered.digest.clone()),
-        reason: reason(&open.keys().collect::<Vec<_>>(), &brought, &wanted.app.name),
-        since: Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-        waits: open.into_values().collect(),
-    })
 }
 
 /// What a plan takes away, with the uids that go.
@@ -70,52 +144,62 @@ fn removals(planned: &Planned) -> BTreeMap<Removal, String> {
     gone.collect()
 }
 
-/// The reviews whose heads are new with this revision.
-async fn merged<'a>(parent: &'a Parent, revision: &Revision, orders: &HowTo<'_>) -> Vec<&'a Review> {
-    let Some(mirror) = orders.history.filter(|_| !parent.reviews.is_empty()) else { return Vec::new() };
-    let (mirror, to) = (mirror.clone(), revision.clone());
-    let from = parent.revision.as_deref().and_then(|text| Revision::parse(text).ok());
-    let heads: Vec<Revision> = parent.reviews.iter().filter_map(|review| Revision::parse(&review.head).ok()).collect();
-    let found = off_thread(move || {
-        let new: BTreeSet<String> =
-            mirror.since(from.as_ref(), &to, COMMITS)?.iter().map(ToString::to_string).collect();
-        let new: Vec<Revision> = heads.into_iter().filter(|head| new.contains(head.as_str())).collect();
-        let older =
-            |one: &Revision| new.iter().any(|other| other != one && mirror.is_ancestor(one, other).unwrap_or(false));
-        Ok(new.iter().filter(|head| !older(head)).map(ToString::to_string).collect::<BTreeSet<String>>())
-    });
-    match found.await {
-        Ok(heads) => parent.reviews.iter().filter(|review| heads.contains(&review.head)).collect(),
-        Err(problem) => {
-            tracing::warn!(%problem, "which pull requests this revision brings cannot be read");
-            Vec::new()
-        }
+/// Why no plan allows it: those that have some of it and do not count, else the one that is synced and has it not.
+fn why(open: &BTreeMap<Removal, String>, parent: &Parent, ties: &Ties, answers: &Answers) -> String {
+    let mut said = Vec::new();
+    let has = |review: &&Review| review.removes.iter().any(|removal| open.contains_key(removal));
+    for review in parent.reviews.iter().filter(has) {
+        let pull = review.pull;
+        let all = open.keys().all(|removal| review.removes.contains(removal));
+        let has = format!("pull request #{pull} has {}", if all { "this plan" } else { "a part of this plan" });
+        said.push(match (&review.merged, answers.standings.get(&pull), &answers.failure) {
+            (Some(merge), ..) => {
+                let commit: String = merge.commit.iter().flat_map(|commit| commit.chars()).take(7).collect();
+                let commit = if commit.is_empty() { commit } else { format!(" as {commit}") };
+                format!("{has}, but was merged{commit}, which is not new here")
+            }
+            (None, Some(Standing::Open), _) => format!("{has} but is not merged"),
+            (None, Some(Standing::Closed), _) => {
+                format!("{has} but was closed without a merge")
+            }
+            (None, _, Some(failure)) => {
+                format!("{has}, but whether it is merged cannot be asked ({failure})")
+            }
+            (None, ..) => format!("{has}, but the host was not asked about it"),
+        });
+    }
+    if !said.is_empty() {
+        let more = said.len().saturating_sub(2);
+        said.truncate(2);
+        return said.join("; ") + &if more == 0 { String::new() } else { format!(" (and {more} more)") };
+    }
+    let brought = |review: &&Review| match &review.merged {
+        Some(merge) => ties.brings(review, merge),
+        None => ties.looks_like(review),
+    };
+    let pulls: BTreeSet<u64> = parent.reviews.iter().filter(brought).map(|review| review.pull).collect();
+    match pulls.iter().map(|pull| format!("#{pull}")).collect::<Vec<_>>().join(", ").as_str() {
+        "" => "without a reviewed plan".to_owned(),
+        pulls => format!("unlike in the reviewed plan of {pulls}"),
     }
 }
 
-/// Why, for a person: what would go, and which plan did not have it.
-fn reason(open: &[&Removal], brought: &[&Review], app: &str) -> String {
+/// Why, for a person: which plan did not have it, and what would go.
+fn reason(open: &BTreeMap<Removal, String>, why: &str) -> String {
     let named: Vec<String> = open
-        .iter()
+        .keys()
         .take(3)
         .map(|removal| format!("{} would be {}", removal.object, if removal.replaced { "replaced" } else { "deleted" }))
         .collect();
     let more = open.len().saturating_sub(named.len());
     let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
-    let pulls: BTreeSet<u64> = brought.iter().map(|review| review.pull).collect();
-    let pulls = pulls.iter().map(|pull| format!("#{pull}")).collect::<Vec<_>>().join(", ");
-    let why = match pulls.as_str() {
-        "" => "without a reviewed plan".to_owned(),
-        pulls => format!("unlike in the reviewed plan of {pulls}"),
-    };
-    // The command first: hosts cut what is long.
-    format!("waits for `driftless approve {app}` (see `driftless plan`): {why} {}{more}", named.join(", "))
+    format!("{why}: {}{more}", named.join(", "))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inventory::Identity;
+    use crate::inventory::{Identity, Merge};
     use crate::object::{Digest, Gk, ObjectKey};
 
     fn removal(name: &str, replaced: bool) -> Removal {
@@ -123,27 +207,30 @@ mod tests {
     }
 
     fn review(pull: u64, removes: Vec<Removal>) -> Review {
-        Review { pull, head: "a".repeat(40), digest: Digest::of_bytes(b"x"), removes }
+        Review { pull, head: "a".repeat(40), digest: Digest::of_bytes(b"x"), removes, merged: None }
+    }
+
+    fn parent() -> Parent {
+        let text = String::new;
+        Parent::new(Identity { instance: text(), repository: text(), path_root: text(), app: text() }, "a")
     }
 
     #[test]
     fn the_words_name_the_objects_and_the_plan() {
-        let (one, two) = (removal("a", false), removal("b", true));
+        let one = BTreeMap::from([(removal("a", false), "1".to_owned())]);
         assert_eq!(
-            reason(&[&one], &[], "web"),
-            "waits for `driftless approve web` (see `driftless plan`): without a reviewed plan ConfigMap shop/a would be deleted"
+            reason(&one, "without a reviewed plan"),
+            "without a reviewed plan: ConfigMap shop/a would be deleted"
         );
-        let plan = review(7, Vec::new());
-        let said = reason(&[&one, &two, &one, &two], &[&plan], "web");
+        let many: BTreeMap<Removal, String> =
+            ["a", "b", "c", "d"].map(|name| (removal(name, true), name.to_owned())).into();
+        let said = reason(&many, "x");
         assert!(said.contains("ConfigMap shop/b would be replaced") && said.contains("(and 1 more)"), "{said}");
-        assert!(said.contains("unlike in the reviewed plan of #7"), "{said}");
     }
 
     #[test]
     fn a_pull_request_has_one_review_and_the_newest_are_kept() {
-        let text = String::new;
-        let identity = Identity { instance: text(), repository: text(), path_root: text(), app: text() };
-        let mut parent = Parent::new(identity, "a");
+        let mut parent = parent();
         for pull in 0..60 {
             parent.review(pull, Some(review(pull, Vec::new())));
         }
@@ -157,5 +244,15 @@ mod tests {
         parent.review(71, Some(review(71, many(900))));
         parent.review(72, Some(review(72, many(900))));
         assert!(parent.reviews[0].pull == 72 && parent.reviews.iter().all(|r| r.pull != 71), "the newest stays");
+    }
+
+    #[test]
+    fn a_merged_plan_stays_as_it_was_merged() {
+        let mut parent = parent();
+        parent.review(7, Some(Review { merged: Some(Merge::default()), ..review(7, vec![removal("a", false)]) }));
+        parent.review(7, Some(review(7, Vec::new())));
+        parent.review(7, None);
+        assert_eq!(parent.reviews.len(), 1);
+        assert!(parent.reviews[0].merged.is_some() && parent.reviews[0].removes.len() == 1);
     }
 }

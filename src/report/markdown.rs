@@ -160,6 +160,8 @@ fn app_parts(app: &AppPlan, diffs: &ObjectDiffs, parts: &mut Vec<Part>) {
     parts.push(Part::of(format!("#### {} → {}: {headline}\n\n", code(&app.name), code(&app.cluster))));
     parts.extend(app.error.iter().map(|error| Part::of(problem(error))));
     parts.extend(findings(&app.policy).map(Part::of));
+    let hold = app.hold.as_ref().filter(|_| !app.changes.is_empty());
+    parts.extend(hold.map(|hold| Part::of(format!("> ⚠️ {}\n\n", escape(&hold.sentence())))));
     parts.extend(forecasts(app).map(Part::of));
     for change in &app.changes {
         let lines = diffs.lines(&app.name, &app.cluster, &change.object);
@@ -327,6 +329,22 @@ mod tests {
     fn a_comment() {
         let (report, diffs) = sample::plan();
         insta::assert_snapshot!(plan_markdown(&report, &diffs, MAX_LENGTH));
+    }
+
+    #[test]
+    fn a_coming_hold_is_announced() {
+        let (mut report, diffs) = sample::plan();
+        report.apps[0].hold = Some(crate::plan::change::PlanHold {
+            held: false,
+            reason: "without a reviewed plan".into(),
+            command: "driftless approve web".into(),
+            unreviewed: Vec::new(),
+        });
+        let text = plan_markdown(&report, &diffs, MAX_LENGTH);
+        assert!(
+            text.contains("> ⚠️ a sync of this would be refused until") && text.contains("without a reviewed plan"),
+            "{text}"
+        );
     }
 
     #[test]

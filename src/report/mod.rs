@@ -6,6 +6,7 @@
 //! Output for people and scripts is pure too: [`plan_text`], [`status_text`] and [`markdown`] make texts of a plan's
 //! report, [`sync_report`] and [`status_report`].
 
+pub mod approval;
 pub mod base_note;
 pub mod git_notes;
 pub mod host;

@@ -81,6 +81,9 @@ fn app_text(app: &AppPlan, diffs: &ObjectDiffs, out: &mut String) {
     for finding in &app.policy {
         tell_finding(finding, out);
     }
+    if let Some(hold) = app.hold.as_ref().filter(|_| !app.changes.is_empty()) {
+        let _ = writeln!(out, "  {} {}", paint(YELLOW, "!"), clean(&hold.sentence()));
+    }
     let width = app.changes.iter().map(|change| actions(change).chars().count()).max().unwrap_or(0);
     for change in &app.changes {
         change_text(change, width, out);
@@ -215,12 +218,30 @@ fn summary(report: &PlanReport, base: Option<&BaseNote>) -> String {
     }
     if !total.is_empty() {
         let next = match base {
-            None => "Run `driftless sync` with the same arguments to carry it out.".to_owned(),
+            None => next(report),
             Some(base) => format!("This is what merging into {} adds.", short_revision(Some(&base.revision))),
         };
         let _ = writeln!(out, "{}", paint(DIM, &next));
     }
     out
+}
+
+/// What to run next. What a sync would refuse is not recommended to be synced.
+fn next(report: &PlanReport) -> String {
+    let changes = |app: &&AppPlan| app.changes.iter().any(|change| change.actions != [Action::None]);
+    let (held, free): (Vec<&AppPlan>, Vec<&AppPlan>) =
+        report.apps.iter().filter(changes).partition(|app| app.hold.is_some());
+    let commands: Vec<String> =
+        held.iter().filter_map(|app| Some(format!("`{}`", app.hold.as_ref()?.command))).collect();
+    let commands = commands.join(", ");
+    match (held.len(), free.is_empty()) {
+        (0, _) => "Run `driftless sync` with the same arguments to carry it out.".to_owned(),
+        (_, true) => format!("A sync is refused until {commands}."),
+        (n, false) => {
+            let held = if n == 1 { "1 app is".to_owned() } else { format!("{n} apps are") };
+            format!("Run `driftless sync` with the same arguments to carry it out; {held} refused until {commands}.")
+        }
+    }
 }
 
 /// One change as it ends, for progress and for the result: `  ✓ create  Deployment shop/web  2.3 s`.
@@ -317,6 +338,31 @@ mod tests {
     fn a_plan() {
         let (report, diffs) = sample::plan();
         insta::assert_snapshot!(plain(&plan_text(&report, &diffs)));
+    }
+
+    #[test]
+    fn what_is_held_is_not_recommended_to_be_synced() {
+        let (mut report, diffs) = sample::plan();
+        let hold = |app: &str| crate::plan::change::PlanHold {
+            held: false,
+            reason: "pull request #7 has this plan but is not merged".into(),
+            command: format!("driftless approve {app}"),
+            unreviewed: Vec::new(),
+        };
+        report.apps[0].hold = Some(hold("web"));
+        let text = plain(&plan_text(&report, &diffs));
+        assert!(
+            text.contains("! a sync of this would be refused until `driftless approve web`: pull request #7"),
+            "{text}"
+        );
+        for app in &mut report.apps {
+            app.hold = Some(hold("web"));
+        }
+        let text = plain(&plan_text(&report, &diffs));
+        assert!(
+            !text.contains("Run `driftless sync`") && text.contains("A sync is refused until `driftless"),
+            "{text}"
+        );
     }
 
     #[test]

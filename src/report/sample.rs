@@ -48,6 +48,7 @@ fn app(name: &str, changes: Vec<Change>) -> AppPlan {
         changes,
         unchanged: 4,
         policy: vec![],
+        hold: None,
     }
 }
 

@@ -309,6 +309,7 @@ impl Daemon {
                 seen: Instant::now(),
                 policies: Arc::default(),
                 neighbours: neighbours.clone(),
+                host: None,
             };
             let _ = running.to.send(Wake::Target(Box::new(target)));
         }

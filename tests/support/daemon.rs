@@ -218,6 +218,12 @@ impl Daemon {
     /// As a crash of the machine would end it.
     pub fn kill(self) {}
 
+    /// The same, for what its cache is needed for afterwards.
+    pub fn stop_dead(&mut self) {
+        self.process.signal(libc::SIGKILL);
+        let _ = self.process.0.wait();
+    }
+
     pub fn terminate(&self) {
         self.process.signal(libc::SIGTERM);
     }

@@ -144,6 +144,14 @@ impl Gitea {
     /// # Panics
     /// When it refuses.
     pub fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
+        self.try_ask(method, path, body).unwrap_or_else(|refused| panic!("{refused}"))
+    }
+
+    /// The same, where a refusal is to be expected; it says which.
+    ///
+    /// # Errors
+    /// What the host refused.
+    pub fn try_ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, String> {
         let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
         let mut call = self.http.request(method.clone(), format!("{}/api/v1{path}", self.address));
         call = call.header("Authorization", format!("token {}", self.token));
@@ -152,8 +160,10 @@ impl Gitea {
         }
         let response = call.send().expect("an answer");
         let (status, text) = (response.status(), response.text().unwrap_or_default());
-        assert!(status.is_success(), "{method} {path}: {status} {text}");
-        serde_json::from_str(&text).unwrap_or_default()
+        if !status.is_success() {
+            return Err(format!("{method} {path}: {status} {text}"));
+        }
+        Ok(serde_json::from_str(&text).unwrap_or_default())
     }
 
     /// Makes an empty repository of [`OWNER`].

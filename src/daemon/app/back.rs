@@ -58,7 +58,7 @@ impl AppTask {
     /// Whoever asks for a sync is told that the app is held, and why. False if it is not.
     pub(super) async fn answer_held_back(&self, mind: &mut Mind) -> bool {
         let (Some(why), Some(target)) = (mind.held_back.clone(), mind.target.clone()) else { return false };
-        let sync = report(&target.member.app, &Synced::halted(Halt::Held(why)));
+        let sync = report(&target.member.app, &Synced::halted(Halt::Held(why.into())));
         self.give_answer(mind, &target, Ending::Refused, sync).await;
         true
     }
