@@ -99,10 +99,9 @@ pub(super) fn writes<'a>(input: &PlanInput<'a>, analysis: &Analysis<'a>) -> Vec<
 
 fn of_subject<'a>(input: &PlanInput<'a>, analysis: &Analysis<'a>, subject: &Subject<'a>, out: &mut Vec<Write<'a>>) {
     let desired = subject.desired;
-    let live = match subject.standing {
-        Standing::Ours(live) | Standing::Adoptable { live, .. } => live,
-        // What is being deleted is gone by the time that its successor is made.
-        _ => return out.push(Write::create(desired)),
+    // What is being deleted is gone by the time that its successor is made.
+    let (Standing::Ours(live) | Standing::Adoptable { live, .. }) = subject.standing else {
+        return out.push(Write::create(desired));
     };
     match judge(input, analysis, subject) {
         Verdict::Unchanged => out.push(Write::update(desired, Cow::Borrowed(live.value()), live)),

@@ -426,6 +426,25 @@ mod tests {
         assert_eq!(found, vec![]);
     }
 
+    #[test]
+    fn what_a_controller_filled_is_no_plain_secret_of_git() {
+        let mut rules = documents(&Path::new(env!("CARGO_MANIFEST_DIR")).join("policies/no-plain-secrets/policy.yaml"));
+        rules.iter_mut().for_each(|document| document.source.file.clear());
+        let set = PolicySet::load(&rules).unwrap();
+        let secret =
+            |data: Value| at(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": data}));
+        let (empty, live) = (secret(json!({})), Live(secret(json!({"filled": "eA=="})).object));
+        for (new, expected) in [
+            (json!({"filled": "eA=="}), 0),
+            (json!({"filled": "eQ=="}), 1),
+            (json!({"filled": "eA==", "more": "eA=="}), 1),
+        ] {
+            let new = secret(new).object;
+            let write = Write::update(&empty, Cow::Borrowed(&new), &live);
+            assert_eq!(judge_writes(&set, &[write], &Facts::default()).len(), expected, "{new}");
+        }
+    }
+
     fn documents(file: &Path) -> Vec<Desired> {
         let text = std::fs::read_to_string(file).unwrap();
         text.split("\n---\n").map(|part| at(serde_saphyr::from_str(part).unwrap())).collect()

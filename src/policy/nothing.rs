@@ -35,7 +35,7 @@ impl Nothing {
             Expr::List(list) => list.elements.iter_mut().for_each(Self::in_literals),
             Expr::Map(map) => map.entries.iter_mut().for_each(|entry| match &mut entry.expr {
                 EntryExpr::MapEntry(entry) => {
-                    [&mut entry.key, &mut entry.value].into_iter().for_each(Self::in_literals)
+                    [&mut entry.key, &mut entry.value].into_iter().for_each(Self::in_literals);
                 }
                 EntryExpr::StructField(field) => Self::in_literals(&mut field.value),
             }),
