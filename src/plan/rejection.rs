@@ -41,11 +41,11 @@ pub fn message(key: &ObjectKey, problem: &Problem) -> String {
     if !is_secret(key) {
         return shorten(&problem.message);
     }
-    let fields = fields(&problem.message);
-    if fields.is_empty() {
+    let said = said_of_fields(&problem.message);
+    if said.is_empty() {
         format!("the API server rejected it ({})", problem.reason)
     } else {
-        format!("the API server rejected it ({}: {})", problem.reason, fields.join(", "))
+        format!("the API server rejected it: {}", said.join(", "))
     }
 }
 
@@ -80,15 +80,33 @@ fn in_words(text: &str) -> String {
     value.replace_all(text, word).into_owned()
 }
 
-/// The fields that a message of the API's validation names, in order: `spec.selector: Invalid value: …`.
-pub fn fields(text: &str) -> Vec<String> {
-    static TYPED: LazyLock<Option<Regex>> =
-        LazyLock::new(|| Regex::new(r"(\.[A-Za-z][\w.\-]*): (?:field not declared in schema|expected \w+)").ok());
+/// What a message of the API says of each field it names, in order, without any value.
+fn said_of_fields(text: &str) -> Vec<String> {
+    // A path in the typed errors may end in a list's key, which is a value: it ends before that.
+    static TYPED: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        Regex::new(r"(\.[A-Za-z][\w.\-]*)[^\s:]*: (field not declared in schema|expected \w+|duplicate entries)").ok()
+    });
     static DECODED: LazyLock<Option<Regex>> =
-        LazyLock::new(|| Regex::new(r#"unknown field "([\w.\-]+)"|error decoding from json: illegal base64"#).ok());
-    let mut out: Vec<String> = causes(text).into_iter().map(|(_, field)| field).collect();
-    for pattern in [&*TYPED, &*DECODED].into_iter().flatten() {
-        out.extend(pattern.captures_iter(text).filter_map(|found| Some(found.get(1)?.as_str().to_owned())));
+        LazyLock::new(|| Regex::new(r#"(unknown|duplicate) field "([\w.\-\[\]]+)"|illegal base64"#).ok());
+    static VERDICT: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r"^[^:]*: ([A-Z][a-z]+(?: [a-z]+){0,2})").ok());
+    let verdict = |at: usize| VERDICT.as_ref()?.captures(text.get(at..)?)?.get(1).map(|m| m.as_str());
+    let mut out: Vec<String> = causes(text)
+        .into_iter()
+        .map(|(at, field)| verdict(at).map_or_else(|| field.clone(), |verdict| format!("{field} ({verdict})")))
+        .collect();
+    if let Some(typed) = &*TYPED {
+        out.extend(typed.captures_iter(text).map(|found| match &found[2] {
+            "field not declared in schema" => format!("unknown field {}", &found[1]),
+            "duplicate entries" => format!("{} holds one key twice", &found[1]),
+            expected => format!("{}: {expected}", &found[1]),
+        }));
+    }
+    if let Some(decoded) = &*DECODED {
+        out.extend(decoded.captures_iter(text).map(|found| match (found.get(1), found.get(2)) {
+            (Some(what), Some(field)) => format!("{} field .{}", what.as_str(), field.as_str()),
+            _ => "a value of .data is no base64".to_owned(),
+        }));
     }
     out.dedup();
     out
@@ -135,9 +153,25 @@ mod tests {
         let long = r#"Job.batch "j" is invalid: spec.template: Invalid value: core.PodTemplateSpec{ObjectMeta:v1.ObjectMeta{Name:""}}: field is immutable"#;
         let shown = message(&key, &Problem::new("Invalid", long));
         assert_eq!(shown, r#"Job.batch "j" is invalid: spec.template: Invalid value: field is immutable"#);
-        assert_eq!(fields(long), ["spec.template"]);
         let secret = ObjectKey::new(&Gk::new("", "Secret"), Some("a"), "s");
-        let text = r#"Secret "s" is invalid: data[p]: Invalid value: "hunter2": no"#;
-        assert_eq!(message(&secret, &Problem::new("Invalid", text)), "the API server rejected it (Invalid: data[p])");
+        for (reason, text, expected) in [
+            ("Invalid", r#"Secret "s" is invalid: data[p]: Invalid value: "hunter2": no"#, ": data[p] (Invalid value)"),
+            (
+                "Http500",
+                "failed to create typed patch object (a/s; v1, Kind=Secret): .stringdata: field not declared in schema",
+                ": unknown field .stringdata",
+            ),
+            (
+                "Http500",
+                "failed to create typed patch object (a/s; v1, Kind=Secret): .stringData.p: expected string, got &value.valueUnstructured{Value:hunter2}",
+                ": .stringData.p: expected string",
+            ),
+            ("BadRequest", r#"strict decoding error: unknown field "stringdata""#, ": unknown field .stringdata"),
+            ("BadRequest", "illegal base64 data at input byte 7: hunter2", ": a value of .data is no base64"),
+            ("Forbidden", "hunter2", " (Forbidden)"),
+        ] {
+            let expected = format!("the API server rejected it{expected}");
+            assert_eq!(message(&secret, &Problem::new(reason, text)), expected);
+        }
     }
 }
