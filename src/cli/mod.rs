@@ -3,6 +3,7 @@
 pub mod approve;
 pub mod args;
 pub mod base;
+pub mod check;
 pub mod cluster;
 pub mod demo;
 pub mod exit;
@@ -56,7 +57,7 @@ async fn run(command: Command) -> Exit {
         Command::Status(args) => status::run(&args).await,
         Command::Log(args) => log::run(&args).await,
         Command::Render(args) => render::render(&args).await,
-        Command::Check(args) => render::check(&args).await,
+        Command::Check(args) => check::check(&args).await,
         Command::Approve(args) => approve::run(&args).await,
         Command::Suspend(args) => wishes::suspend(&args, true).await,
         Command::Resume(args) => wishes::suspend(&args, false).await,

@@ -39,6 +39,7 @@ pub mod server;
 mod simulation;
 pub mod status;
 pub mod store;
+pub mod strict;
 pub mod subresource;
 pub mod table;
 pub mod tls;

@@ -3,6 +3,7 @@
 //! Everything else in the crate speaks in these types. [`Desired`], [`Live`] and [`DryRun`] hold the same JSON but
 //! mean different things, and no function takes one where it means another.
 
+pub mod count;
 pub mod digest;
 pub mod fields;
 pub mod gvk;
@@ -13,6 +14,7 @@ pub mod problem;
 pub mod quantity;
 pub mod roles;
 
+pub use count::counted;
 pub use digest::Digest;
 pub use fields::FieldSet;
 pub use gvk::{Gk, Gvk};

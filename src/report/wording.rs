@@ -3,6 +3,7 @@
 //! Texts from outside (messages, names, reasons) pass [`clean`] before they reach a terminal.
 
 use crate::object::Problem;
+pub(super) use crate::object::counted as plural;
 use crate::plan::change::{Action, AppPlan, Change};
 use std::collections::BTreeMap;
 
@@ -124,11 +125,6 @@ pub(super) fn place(file: &str, line: u32) -> String {
 /// A revision, short.
 pub(super) fn short_revision(revision: Option<&str>) -> String {
     revision.map_or_else(|| "-".to_owned(), |revision| clean(&revision.chars().take(8).collect::<String>()))
-}
-
-/// `1 app`, `2 apps`.
-pub(super) fn plural(n: usize, noun: &str) -> String {
-    if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
 }
 
 /// A problem with its place and object, and its hint.

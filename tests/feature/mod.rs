@@ -1,6 +1,7 @@
 //! What the program does, seen from outside.
 
 mod apps;
+mod checked;
 mod daemon_changes;
 mod daemon_outage;
 mod daemon_restart;
@@ -17,6 +18,7 @@ mod hooks;
 mod https_remote;
 mod kube_prometheus;
 mod meanwhile;
+
 mod oneshot;
 mod oneshot_failure;
 mod policy_agreement;

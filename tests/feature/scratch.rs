@@ -61,12 +61,22 @@ impl Scratch {
         let mut config: Value = serde_json::from_str(&view).unwrap();
         config["contexts"][0]["context"]["namespace"] = namespace.clone().into();
         std::fs::write(&kubeconfig, config.to_string()).unwrap();
-        let scratch = Self { folder, kubeconfig, namespace };
-        std::fs::create_dir(scratch.path()).unwrap();
+        Self { folder, kubeconfig, namespace }.initialised()
+    }
+
+    /// A repository for what needs no cluster, or the embedded one of each command's own (`--embedded`).
+    pub fn alone(name: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix(&format!("driftless-{name}-")).tempdir().unwrap();
+        let kubeconfig = folder.path().join("no-kubeconfig");
+        Self { folder, kubeconfig, namespace: "default".to_owned() }.initialised()
+    }
+
+    fn initialised(self) -> Self {
+        std::fs::create_dir(self.path()).unwrap();
         for line in ["init -q -b main", "config user.email test@example.org", "config user.name test"] {
-            scratch.git(line);
+            self.git(line);
         }
-        scratch
+        self
     }
 
     /// The repository.
@@ -139,7 +149,8 @@ impl Scratch {
         if !line.contains("--repo") && !self.path().join("driftless.toml").exists() {
             command.args(["--repo", "."]);
         }
-        let needs_no_cluster = ["check", "render", "log"].iter().any(|name| line.starts_with(name));
+        let needs_no_cluster =
+            ["check", "render", "log"].iter().any(|name| line.starts_with(name)) || line.contains("--embedded");
         if !line.contains("--kubeconfig") && !needs_no_cluster {
             command.arg("--kubeconfig").arg(&self.kubeconfig);
         }

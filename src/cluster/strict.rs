@@ -1,0 +1,232 @@
+//! What a server with strict field validation refuses by an object's type alone: fields that are not there, and elements
+//! of a list that share their key. Pure, and without a server: `driftless check` asks it.
+//!
+//! In: objects as they are written, and the CustomResourceDefinitions that stand beside them. Out: [`Fault`]s.
+//! Invariant: what is not known here (a kind, a schema that leaves its fields open) is never a fault.
+
+use super::crd;
+use super::kinds::{Kind, Kinds};
+use super::schema::{List, ListKind, Map as MapType, Scalar, TypeId, Types};
+use crate::object::{FieldPath, Gvk, PathElement};
+use serde_json::{Map, Value};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// What is wrong with a field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// The type has no such field.
+    Unknown {
+        /// Where, with the field.
+        path: FieldPath,
+        /// The field that was probably meant.
+        near: Option<String>,
+    },
+    /// A list's element whose key an earlier one has.
+    Duplicate {
+        /// The element.
+        path: FieldPath,
+        /// Its key, as `name="A"`.
+        key: String,
+        /// Position of the first element with that key.
+        first: usize,
+    },
+}
+
+impl Fault {
+    /// Where it is.
+    pub fn path(&self) -> &FieldPath {
+        match self {
+            Self::Unknown { path, .. } | Self::Duplicate { path, .. } => path,
+        }
+    }
+}
+
+/// The built-in kinds, and those of some definitions.
+pub struct Strict {
+    builtin: Kinds,
+    defined: Vec<Kind>,
+}
+
+impl Strict {
+    /// The built-in kinds and those that the CustomResourceDefinitions among `objects` make.
+    pub fn with_definitions<'a>(objects: impl IntoIterator<Item = &'a Value>) -> Self {
+        let is_definition = |object: &&Value| {
+            object.get("kind").and_then(Value::as_str) == Some("CustomResourceDefinition")
+                && object.get("apiVersion").and_then(Value::as_str) == Some("apiextensions.k8s.io/v1")
+        };
+        let defined = objects.into_iter().filter(is_definition).filter_map(crd::to_kind).collect();
+        Self { builtin: Kinds::builtin(), defined }
+    }
+
+    /// What is wrong with an object; `None` where its kind is not known. Two definitions of one kind may belong to two
+    /// clusters: the kinder one counts.
+    pub fn faults(&self, gvk: &Gvk, object: &Value) -> Option<Vec<Fault>> {
+        let gk = gvk.gk();
+        let builtin = self.builtin.by_gk(&gk).map(Arc::as_ref);
+        let kinds = builtin.into_iter().chain(self.defined.iter().filter(|kind| kind.gk == gk));
+        let found = kinds.filter_map(|kind| {
+            let root = kind.version(&gvk.version)?.root?;
+            let mut walk = Walk { types: kind.types.get(), path: Vec::new(), faults: Vec::new() };
+            walk.value(root, object);
+            Some(walk.faults)
+        });
+        found.min_by_key(Vec::len)
+    }
+}
+
+struct Walk<'a> {
+    types: &'a Types,
+    path: Vec<PathElement>,
+    faults: Vec<Fault>,
+}
+
+impl Walk<'_> {
+    fn under(&mut self, step: PathElement, id: TypeId, value: &Value) {
+        self.path.push(step);
+        self.value(id, value);
+        self.path.pop();
+    }
+
+    fn here(&self, step: PathElement) -> FieldPath {
+        FieldPath(self.path.clone()).child(step)
+    }
+
+    fn value(&mut self, id: TypeId, value: &Value) {
+        let types = self.types;
+        let atom = types.atom(id);
+        if atom.scalar == Some(Scalar::Untyped) {
+            return;
+        }
+        match (value, &atom.map, &atom.list) {
+            (Value::Object(fields), Some(map), _) => self.map(map, fields),
+            (Value::Array(items), _, Some(list)) => self.list(list, items),
+            _ => {}
+        }
+    }
+
+    fn map(&mut self, map: &MapType, fields: &Map<String, Value>) {
+        for (name, value) in fields {
+            let step = PathElement::Field(name.clone());
+            match map.value_type(name) {
+                Some(ty) => self.under(step, ty, value),
+                None => {
+                    let near = nearest(name, map.fields.iter().map(|field| field.name.as_str()));
+                    self.faults.push(Fault::Unknown { path: self.here(step), near });
+                }
+            }
+        }
+    }
+
+    fn list(&mut self, list: &List, items: &[Value]) {
+        let keys: Vec<Option<String>> = items.iter().map(|item| key_of(self.types, list, item)).collect();
+        let mut seen = HashSet::new();
+        for (i, (item, key)) in items.iter().zip(&keys).enumerate() {
+            if let Some(key) = key
+                && !seen.insert(key)
+            {
+                let first = keys.iter().position(|other| other.as_ref() == Some(key)).unwrap_or_default();
+                let path = self.here(PathElement::Index(i));
+                self.faults.push(Fault::Duplicate { path, key: key.clone(), first });
+            }
+            self.under(PathElement::Index(i), list.element, item);
+        }
+    }
+}
+
+/// What tells an element from the others of its list; `None` where nothing does, or it has no key.
+fn key_of(types: &Types, list: &List, item: &Value) -> Option<String> {
+    match (&list.kind, item) {
+        (ListKind::Set, Value::String(_) | Value::Number(_) | Value::Bool(_)) => Some(item.to_string()),
+        (ListKind::Map(keys), Value::Object(fields)) => {
+            let element = types.atom(list.element).map.as_ref();
+            let default = |key: &str| element.and_then(|map| map.field(key)).and_then(|field| field.default.as_ref());
+            let part = |key: &String| {
+                let value = fields.get(key).or_else(|| default(key))?;
+                Some(format!("{key}={value}"))
+            };
+            let parts: Vec<String> = keys.iter().filter_map(part).collect();
+            (!parts.is_empty()).then(|| parts.join(", "))
+        }
+        _ => None,
+    }
+}
+
+/// The name that was probably meant: the same but for case and separators, or a slip or two away.
+fn nearest<'a>(written: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
+    let plain = |text: &str| text.to_ascii_lowercase().replace(['_', '-'], "");
+    let written = plain(written);
+    // Of three letters, two slips make anything.
+    let most = (written.len() / 3).min(2);
+    names
+        .map(|name| (strsim::damerau_levenshtein(&written, &plain(name)), name))
+        .filter(|(distance, _)| *distance <= most)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn faults(definitions: &[Value], object: &Value) -> Option<Vec<String>> {
+        let text = |key: &str| object[key].as_str().unwrap();
+        let gvk = Gvk::from_api_version(text("apiVersion"), text("kind"));
+        let found = Strict::with_definitions(definitions).faults(&gvk, object)?;
+        Some(
+            found
+                .into_iter()
+                .map(|fault| match fault {
+                    Fault::Unknown { path, near } => format!("{path} {}", near.unwrap_or_default()),
+                    Fault::Duplicate { path, key, first } => format!("{path} {key} {first}"),
+                })
+                .collect(),
+        )
+    }
+
+    #[test]
+    fn fields_that_are_not_there_and_keys_that_are_there_twice() {
+        let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": "a", "labels": {"any": "thing"}, "lables": {}},
+            "spec": {"replcas": 1, "template": {"spec": {"containers": [{"name": "c", "image": "i", "wrongThing": 1,
+                "env": [{"name": "A", "value": "1"}, {"name": "B"}, {"name": "A", "value": "2"}],
+                "ports": [{"containerPort": 53, "protocol": "UDP"}, {"containerPort": 53}, {"containerPort": 53, "protocol": "TCP"}],
+                "args": ["a", "a"]}]}}}});
+        assert_eq!(
+            faults(&[], &deployment).unwrap(),
+            [
+                ".metadata.lables labels",
+                ".spec.replcas replicas",
+                ".spec.template.spec.containers[0].wrongThing ",
+                ".spec.template.spec.containers[0].env[2] name=\"A\" 0",
+                ".spec.template.spec.containers[0].ports[2] containerPort=53, protocol=\"TCP\" 1",
+            ]
+        );
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}, "stringdata": {"p": "x"}, "data": {"anything": "eA=="}});
+        assert_eq!(faults(&[], &secret).unwrap(), [".stringdata stringData"]);
+    }
+
+    #[test]
+    fn custom_kinds_by_their_definitions_and_others_not_at_all() {
+        let definition = |properties: Value| {
+            json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+                "metadata": {"name": "foos.x.io"}, "spec": {"group": "x.io", "scope": "Namespaced",
+                "names": {"plural": "foos", "kind": "Foo"}, "versions": [{"name": "v1", "served": true, "storage": true,
+                    "schema": {"openAPIV3Schema": {"type": "object", "properties": properties}}}]}})
+        };
+        let spec = json!({"spec": {"type": "object", "properties": {
+            "size": {"type": "integer"}, "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+            "rules": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["id"],
+                "items": {"type": "object", "properties": {"id": {"type": "string"}}}}}}});
+        let foo = json!({"apiVersion": "x.io/v1", "kind": "Foo", "metadata": {"name": "a"},
+            "spec": {"sise": 1, "free": {"any": 1}, "rules": [{"id": "a"}, {"id": "a"}]}});
+        let narrow = definition(spec);
+        let expected = [".spec.sise size", ".spec.rules[1] id=\"a\" 0"];
+        assert_eq!(faults(std::slice::from_ref(&narrow), &foo).unwrap(), expected);
+        assert_eq!(faults(&[], &foo), None);
+        let open = definition(json!({"spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}));
+        assert_eq!(faults(&[narrow, open], &foo).unwrap(), [""; 0], "another cluster's definition takes it");
+        assert_eq!(faults(&[], &json!({"apiVersion": "apps/v1beta9", "kind": "Deployment"})), None);
+    }
+}

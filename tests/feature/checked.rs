@@ -1,0 +1,83 @@
+//! `check` finds, without a cluster, what a server with strict field validation refuses.
+
+use super::scratch::Scratch;
+
+const CRD: &str = "apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: foos.x.example.org}
+spec:
+  group: x.example.org
+  scope: Namespaced
+  names: {plural: foos, singular: foo, kind: Foo, listKind: FooList}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema: {openAPIV3Schema: {type: object, properties: {spec: {type: object, properties: {size: {type: integer}}}}}}
+";
+
+#[test]
+fn unknown_fields_and_keys_that_are_there_twice() {
+    let app = Scratch::alone("checked");
+    for (more, place, words, hint) in [
+        (
+            ", imagePulPolicy: Always",
+            9,
+            "containers[0].imagePulPolicy: unknown field",
+            "did you mean `imagePullPolicy`?",
+        ),
+        (", nonsense: 1", 9, "containers[0].nonsense: unknown field", "by the fields of Kubernetes 1.36"),
+        (
+            ", env: [{name: A, value: x}, {name: A, value: y}]",
+            9,
+            "env[1]: element 0 has the key name=\"A\" already",
+            "keep one",
+        ),
+    ] {
+        app.deployment("a/web.yaml", "web", "web:1", 1, more).commit("wrong");
+        app.run("check").exits(1).says(&format!("a/web.yaml:{place}: Deployment web: ")).says(words).says(hint);
+        // The server says no to the same.
+        app.run("plan --embedded").exits(1);
+    }
+    app.deployment("a/web.yaml", "web", "web:1", 1, ", imagePullPolicy: Always, env: [{name: A, value: x}]")
+        .commit("right");
+    app.run("check").exits(0).says("a: 1 object, ok");
+    app.run("plan --embedded").exits(2);
+
+    // What is known by name already is said once.
+    app.replace("a/web.yaml", "[{name: main,", "[{name: main, image: \"web:1\"}, {name: main,").commit("two of a name");
+    let ended = app.run("check").exits(1).says("is used twice");
+    assert!(!ended.err.contains("already"), "{}", ended.err);
+}
+
+#[test]
+fn custom_kinds_by_the_definitions_of_the_repository() {
+    let app = Scratch::alone("custom");
+    let foo = "# a comment\n---\napiVersion: v1\nkind: List\nitems:\n- apiVersion: x.example.org/v1\n  kind: Foo\n  metadata: {name: a}\n  spec:\n    sise: 1\n";
+    app.write("b/foo.yaml", foo).commit("no definition");
+    let text = "fields not checked, since Kubernetes and this repository define no such kind: Foo (x.example.org/v1)";
+    app.run("check").exits(0).says(text);
+    let told = app.run("check -o json").exits(0).json();
+    assert_eq!((&told["unchecked"][0], &told["kubernetes"]), (&"Foo (x.example.org/v1)".into(), &"1.36".into()));
+    app.write("a/crd.yaml", CRD).commit("a definition, in another app");
+    let ended =
+        app.run("check").exits(1).says("b/foo.yaml:10: Foo a: .spec.sise: unknown field").says("did you mean `size`?");
+    assert!(!ended.out.contains("not checked"), "{}", ended.out);
+}
+
+#[test]
+fn a_secrets_unknown_field_is_named_and_its_value_is_not() {
+    let app = Scratch::alone("secret");
+    app.write("a/s.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringdata: {p: canary-value}\n")
+        .commit("a slip");
+    for (command, words) in [
+        ("check", "a/s.yaml:4: Secret s: .stringdata: unknown field"),
+        ("plan --embedded", "the API server rejected it: unknown field .stringdata"),
+        ("plan --embedded -o json", "the API server rejected it: unknown field .stringdata"),
+        ("plan --embedded -o markdown", "unknown field .stringdata"),
+        ("sync --embedded", "unknown field .stringdata"),
+    ] {
+        let ended = app.run(command).exits(1).says(words);
+        assert!(!format!("{}{}", ended.out, ended.err).contains("canary-value"), "{command}");
+    }
+}
