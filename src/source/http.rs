@@ -290,7 +290,11 @@ fn build(direct: bool, ca_file: Option<&Path>) -> Result<Client, GitError> {
         let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| unusable(error.to_string()))?;
         builder = builder.tls_certs_merge(certificates);
     }
-    builder.build().map_err(|error| GitError::Git { repository: "HTTP client".to_owned(), message: chain(error) })
+    let failed = |message: String| GitError::Git { repository: "HTTP client".to_owned(), message };
+    // On a thread of its own: a blocking client must not be made where a runtime runs, and some who ask are there (built
+    // with debug assertions, reqwest ends the process).
+    let built = std::thread::scope(|scope| scope.spawn(|| builder.build()).join());
+    built.map_err(|_| failed("it could not be made".to_owned()))?.map_err(|error| failed(chain(error)))
 }
 
 /// True for addresses of this machine, where plain http shows nothing to anyone.
