@@ -243,6 +243,9 @@ fn git_url(text: &str) -> Result<(), String> {
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let user = authority.rsplit_once('@').map(|(user, _)| user);
     let secret = user.is_some_and(|user| !scheme.contains("ssh") || user.contains(':'));
+    if secret && scheme.contains("ssh") {
+        return Err("an ssh address holds no password: use a key, `ssh = { key_file = \"…\" }`".to_owned());
+    }
     if secret {
         return Err(
             "it must not hold credentials; use `auth = { username = \"…\", token_env = \"GIT_TOKEN\" }`".to_owned()

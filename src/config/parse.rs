@@ -277,6 +277,14 @@ mod tests {
                 "driftless.toml:3: `app` needs `private_key_file` or `private_key_env`",
             ),
             (
+                "[[report]]\nkind = \"github\"\napp = { id = \" \", private_key_env = \"K\" }\n",
+                "driftless.toml:3: `id` of `app` is empty; write the App ID or client ID that the app's settings show",
+            ),
+            (
+                "[[repository]]\nname = \"a\"\nurl = \"ssh://git:s3cr3t@h/a\"\n",
+                "driftless.toml:3: `url`: an ssh address holds no password: use a key, `ssh = { key_file = \"…\" }`",
+            ),
+            (
                 "[[report]]\nkind = \"git-notes\"\n[[report]]\nkind = \"git-notes\"\n",
                 "driftless.toml:3: this report is there twice: one kind reports on a repository once",
             ),

@@ -303,12 +303,17 @@ impl Resolver<'_> {
 
     fn github_app(&mut self, index: usize, entry: GitHubAppEntry) -> Option<GitHubApp> {
         let at = [Key("report"), Index(index), Key("app")];
+        let id = entry.id.trim();
+        if id.is_empty() {
+            let below = [Key("report"), Index(index), Key("app"), Key("id")];
+            self.conflict(&below, "`id` of `app` is empty; write the App ID or client ID that the app's settings show");
+        }
         let before = self.faults.len();
         let key = self.secret(&at, "`app`", "private_key", entry.private_key_env, entry.private_key_file);
         if key.is_none() && self.faults.len() == before {
             self.conflict(&at, "`app` needs `private_key_file` or `private_key_env`");
         }
-        Some(GitHubApp { id: entry.id, installation: entry.installation, private_key: key? })
+        Some(GitHubApp { id: id.to_owned(), installation: entry.installation, private_key: key? })
     }
 
     fn webhook(&mut self, entry: WebhookEntry) -> Option<Webhook> {

@@ -327,6 +327,9 @@ impl GitError {
             Self::Untrusted { .. } => {
                 "for a host with a private authority, name its certificate: ca_file = \"/etc/ssl/company-ca.pem\""
             }
+            Self::RepositoryNotFound { repository } if !repository.starts_with("http") => {
+                "check the address, and that the key may read the repository: a deploy key is for one alone"
+            }
             Self::RepositoryNotFound { .. } => "check the address, and that the token may read the repository",
             Self::NotGit { .. } => "check the address: it must be the one that `git clone` takes",
             Self::Redirect { .. } => "use the new address in the configuration if you trust it",

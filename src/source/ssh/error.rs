@@ -44,6 +44,22 @@ pub enum SshError {
         /// What is wrong.
         message: String,
     },
+    /// A directory where a file is wanted.
+    #[error("{path} is a directory")]
+    Directory {
+        /// The directory.
+        path: String,
+        /// The setting that names it.
+        setting: String,
+    },
+    /// A key file that holds something else.
+    #[error("{path} cannot be used as a key: {message}")]
+    NotAKey {
+        /// The file.
+        path: String,
+        /// What it is.
+        message: String,
+    },
     /// OpenSSH's client is not there.
     #[error("{program} cannot be started: {message}")]
     Missing {
@@ -73,7 +89,7 @@ impl SshError {
             Self::HostKeyChanged { .. } => "HostKeyChanged",
             Self::HostKeyUnknown { .. } => "HostKeyUnknown",
             Self::Denied { .. } => "RepositoryUnauthorized",
-            Self::File { .. } => "SshFileUnusable",
+            Self::File { .. } | Self::Directory { .. } | Self::NotAKey { .. } => "SshFileUnusable",
             Self::Missing { .. } => "SshMissing",
             Self::Refused { .. } => "RepositoryAnswer",
         }
@@ -106,8 +122,18 @@ impl SshError {
                 "add the public key to the host (a deploy key), name the private one: ssh = { key_file = \"…\" }, or load \
                  it into the agent; a key with a passphrase works by the agent only"
             }
-            Self::File { message, .. } if message.contains("open") => "chmod 600 it: only its owner may read a key",
+            Self::File { message, .. } if message.contains("too open") => "chmod 600 it: only its owner may read a key",
             Self::File { .. } => "check the path, and that this user may read it",
+            Self::Directory { setting, .. } if setting == "known_hosts" => {
+                "`known_hosts` names a file, with host keys as `ssh-keyscan` prints them"
+            }
+            Self::Directory { .. } => {
+                "`key_file` names a file: the private key, or the public one of a key in the agent"
+            }
+            Self::NotAKey { .. } => {
+                "name a private key as `ssh-keygen` makes it, or the public one of a key in the agent; \
+                 `ssh-keygen -lf FILE` tells whether it is one"
+            }
             Self::Missing { .. } => "install OpenSSH's client (`openssh-client`), or use the https:// address",
             Self::Refused { message, .. } if message.contains("instead of speaking Git") => {
                 "check the address, and that the account's shell prints nothing and runs `git-upload-pack`"

@@ -10,6 +10,7 @@
 
 use super::address::{SshAddress, check_jump};
 use super::error::SshError;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// How long a connection, with its handshake, may take to come up.
@@ -61,26 +62,59 @@ pub(super) fn config_text(options: Option<&SshOptions>) -> Result<String, SshErr
     let mut text = format!("{FIRST}  ConnectTimeout {CONNECT_SECONDS}\n");
     let Some(options) = options else { return Ok(text + OF_THE_USER) };
     if let Some(file) = &options.known_hosts {
-        let path = usable(file)?;
+        let path = usable(file, "known_hosts")?;
         text.push_str(&format!("  UserKnownHostsFile \"{path}\"\n  GlobalKnownHostsFile /dev/null\n"));
     }
     if let Some(file) = &options.key_file {
-        let path = usable(file)?;
+        let path = usable(file, "key_file")?;
+        is_key(file)?;
         text.push_str(&format!("  IdentitiesOnly yes\n  IdentityFile \"{path}\"\n"));
     }
     Ok(text)
 }
 
 /// The path as a configuration file can have it, if the file can be read.
-fn usable(file: &Path) -> Result<String, SshError> {
+fn usable(file: &Path, setting: &str) -> Result<String, SshError> {
     let refuse = |message: String| SshError::File { path: file.display().to_string(), message };
     let path = std::path::absolute(file).map_err(|error| refuse(error.to_string()))?;
-    std::fs::File::open(&path).map_err(|error| refuse(error.to_string()))?;
+    let opened = std::fs::File::open(&path).map_err(|error| refuse(error.to_string()))?;
+    if opened.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+        return Err(SshError::Directory { path: path.display().to_string(), setting: setting.to_owned() });
+    }
     let text = path.to_str().unwrap_or("\"");
     if text.chars().any(|c| c.is_control() || "\"\\%$".contains(c)) {
         return Err(refuse("its path holds a character that has a meaning in ssh's configuration".to_owned()));
     }
     Ok(text.to_owned())
+}
+
+/// Bytes of a key file that are looked at: its first line is what tells.
+const FIRST_LINE: u64 = 4096;
+
+/// Refuses what is no key at all: `ssh` passes it over, and says only that no key was accepted.
+fn is_key(file: &Path) -> Result<(), SshError> {
+    let refuse =
+        |message: &str| Err(SshError::NotAKey { path: file.display().to_string(), message: message.to_owned() });
+    let mut head = Vec::new();
+    // A file that cannot be read any more is ssh's to complain about.
+    let Ok(opened) = std::fs::File::open(file) else { return Ok(()) };
+    if opened.take(FIRST_LINE).read_to_end(&mut head).is_err() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&head);
+    let first = text.trim_start().lines().next().unwrap_or_default().trim();
+    let word = first.split_whitespace().next().unwrap_or_default();
+    let public = ["ssh-", "ecdsa-", "sk-"].iter().any(|start| word.starts_with(start));
+    match first {
+        // A public key stands for its private half in the agent.
+        _ if public => Ok(()),
+        _ if first.starts_with("-----BEGIN ") && first.contains("PRIVATE KEY-----") => Ok(()),
+        "" => refuse("it is empty"),
+        _ if first.starts_with("PuTTY-User-Key-File") => refuse("it is a key of PuTTY"),
+        _ if first.starts_with("---- BEGIN SSH2 PUBLIC KEY") => refuse("it is a public key in another format"),
+        _ if first.starts_with("-----BEGIN ") => refuse("it is PEM, but no private key"),
+        _ => refuse("it is no private key"),
+    }
 }
 
 /// The arguments of one conversation: everything after `--` is the host's.
@@ -113,6 +147,7 @@ pub(super) fn arguments(
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::error::GitError;
     use super::*;
 
     #[test]
@@ -120,7 +155,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let file = |name: &str| {
             let path = temp.path().join(name);
-            std::fs::write(&path, "x").unwrap();
+            std::fs::write(&path, "-----BEGIN OPENSSH PRIVATE KEY-----\n").unwrap();
             path
         };
         let own = config_text(None).unwrap();
@@ -135,6 +170,39 @@ mod tests {
         }
         let gone = SshOptions { known_hosts: Some(temp.path().join("gone")), ..SshOptions::default() };
         assert!(config_text(Some(&gone)).unwrap_err().to_string().contains("No such file"));
+    }
+
+    #[test]
+    fn what_is_no_file_and_no_key_is_named_as_what_it_is() {
+        let temp = tempfile::tempdir().unwrap();
+        let told = |options: SshOptions| {
+            let problem = crate::object::Problem::from(GitError::from(config_text(Some(&options)).unwrap_err()));
+            format!("{} {}", problem.message, problem.hint.unwrap_or_default())
+        };
+        let folder = Some(temp.path().to_owned());
+        let key = told(SshOptions { key_file: folder.clone(), ..SshOptions::default() });
+        assert!(key.contains("is a directory") && key.contains("`key_file`") && !key.contains("chmod"), "{key}");
+        let hosts = told(SshOptions { known_hosts: folder, ..SshOptions::default() });
+        assert!(hosts.contains("is a directory") && hosts.contains("`known_hosts`"), "{hosts}");
+        for (content, what) in [
+            ("hello there\n", "it is no private key"),
+            ("", "it is empty"),
+            ("PuTTY-User-Key-File-3: ssh-ed25519\n", "PuTTY"),
+            ("-----BEGIN CERTIFICATE-----\n", "PEM, but no private key"),
+        ] {
+            let file = temp.path().join("key");
+            std::fs::write(&file, content).unwrap();
+            let told = told(SshOptions { key_file: Some(file.clone()), ..SshOptions::default() });
+            assert!(told.contains(what) && told.contains("ssh-keygen") && !told.contains("hello"), "{told}");
+            for key in [
+                "ssh-ed25519 AAAA me\n",
+                "-----BEGIN RSA PRIVATE KEY-----\n",
+                "-----BEGIN ENCRYPTED PRIVATE KEY-----\n",
+            ] {
+                std::fs::write(&file, key).unwrap();
+                assert!(is_key(&file).is_ok(), "{key}");
+            }
+        }
     }
 
     #[test]
