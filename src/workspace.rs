@@ -154,7 +154,7 @@ pub async fn off_thread<T: Send + 'static>(
 ) -> Result<T, Problem> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
-        Err(error) => Err(Problem::new("InternalError", format!("a worker ended unexpectedly: {error}"))),
+        Err(_) => Err(Problem::lost("a worker")),
     }
 }
 
@@ -200,7 +200,9 @@ pub async fn policies_of(config: &Config, tree: &SourceTree, tools: &Tools) -> R
         // A policy may bring its cases along: `policies/NAME/testdata`.
         let ignore = vec!["**/testdata/**".to_owned()];
         let source = AppSource { name: "policies".into(), path: path.clone(), ignore, ..AppSource::default() };
-        let rendered = render(tree, &source, tools, None).await.map_err(|error| error.problems)?;
+        let rendered = render(tree, &source, tools, None).await.map_err(|error| {
+            error.problems.into_iter().map(|problem| of_policies(problem, path)).collect::<Vec<_>>()
+        })?;
         let files = RefCell::new(BTreeMap::new());
         let lines = |at: &Source, field: &str| line_in(tree, &files, at, field);
         let loaded = PolicySet::load_with_lines(&rendered.objects, &lines)
@@ -224,6 +226,24 @@ fn line_in(tree: &SourceTree, files: &RefCell<PolicyFiles>, at: &Source, field: 
 
 /// Files that were read for the lines of their fields.
 type PolicyFiles = BTreeMap<String, Vec<Document>>;
+
+/// A problem of a policy directory, which is the owner's and no app's, in its own words.
+fn of_policies(mut problem: Problem, path: &str) -> Problem {
+    let names = "`paths` of `[policy]` names it, and it is looked for at the revision's own root";
+    match problem.reason.as_str() {
+        "BadPath" => {
+            let why = problem.message.rsplit_once(" cannot be used: ").map_or("", |(_, why)| why);
+            problem.message = format!("the policy directory `{path}` cannot be used: {why}");
+            problem.hint = Some(names.to_owned());
+        }
+        "DuplicateObject" => {
+            let also = problem.message.rsplit_once("also at ").map_or("", |(_, also)| also);
+            problem.message = format!("this policy is there twice in the policy directory `{path}`: also at {also}");
+        }
+        _ => problem.message = problem.message.replace("in this app", "in the policy directory"),
+    }
+    problem
+}
 
 /// Renders apps, several at a time. `namespace_of` gives the namespace of objects that name none.
 pub async fn render_apps(
@@ -252,7 +272,7 @@ pub async fn render_apps(
     for (app, task) in tasks {
         let rendered: Result<Rendered, Vec<Problem>> = match task.await {
             Ok(rendered) => rendered.map_err(|error| error.problems),
-            Err(error) => Err(vec![Problem::new("InternalError", format!("rendering ended unexpectedly: {error}"))]),
+            Err(_) => Err(vec![Problem::lost("rendering")]),
         };
         members.push(Member { app, rendered: Arc::new(rendered) });
     }

@@ -11,6 +11,7 @@ pub mod log;
 pub mod logging;
 pub mod notes;
 pub mod output;
+pub mod panics;
 pub mod plan;
 pub mod render;
 pub mod run;
@@ -36,6 +37,7 @@ pub fn main() -> ExitCode {
         }
     };
     let _ = rustls::crypto::ring::default_provider().install_default();
+    panics::install();
     logging::init(cli.verbose, matches!(cli.command, Command::Run(_)));
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

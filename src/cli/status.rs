@@ -82,7 +82,7 @@ async fn refusals(config: Config, origin: Origin) -> Vec<ReportStatus> {
             let message = match tokio::time::timeout(HOST_PATIENCE, ask).await {
                 Ok(Ok(Ok(_))) => return None,
                 Ok(Ok(Err(error))) => error.message,
-                Ok(Err(error)) => format!("a worker ended unexpectedly: {error}"),
+                Ok(Err(_)) => Problem::lost("a worker").message,
                 Err(_) => format!("{} did not answer in {} s", host.name(), HOST_PATIENCE.as_secs()),
             };
             Some(ReportStatus { repository, host: host.name().to_owned(), message })

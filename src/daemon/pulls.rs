@@ -206,5 +206,5 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, SendError> {
     let client = client.clone();
     let asked = tokio::task::spawn_blocking(move || ask(&client)).await;
-    asked.unwrap_or_else(|error| Err(SendError::transient(format!("a worker ended unexpectedly: {error}"))))
+    asked.unwrap_or_else(|_| Err(SendError::transient(Problem::lost("a worker").message)))
 }

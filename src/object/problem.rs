@@ -29,6 +29,13 @@ impl Problem {
         Self { reason: reason.into(), message: message.into(), file: None, line: None, object: None, hint: None }
     }
 
+    /// A task that ended without a result. What it ended with is not told: a panic may quote what was being handled, which
+    /// may be a Secret.
+    pub fn lost(what: &str) -> Self {
+        Self::new("InternalError", format!("{what} ended unexpectedly"))
+            .hint("this is a bug of driftless; standard error names the place in its source")
+    }
+
     /// Adds the file and line.
     #[must_use]
     pub fn at(mut self, file: impl Into<String>, line: u32) -> Self {

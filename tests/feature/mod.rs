@@ -21,6 +21,7 @@ mod meanwhile;
 
 mod oneshot;
 mod oneshot_failure;
+mod panics;
 mod policy_agreement;
 mod policy_operations;
 mod real_apps;
