@@ -2,10 +2,10 @@
 
 use crate::config::{Config, GitHubApp, Report, ReportKind, SecretRef};
 use crate::object::Problem;
-use crate::report::host::github_app::AppLogin;
+use crate::report::host::github_app::{AppLogin, check_key};
 use crate::report::host::wire::{Credentials, HostClient, ReadToken};
-use crate::report::host::{Place, api};
-use crate::report::{Context, GitNotes, Note, Reporter, SendError, State};
+use crate::report::host::{Place, Said, api};
+use crate::report::{GitNotes, Note, Reporter, SendError};
 use crate::source::Revision;
 use crate::workspace::{Origin, read_secret};
 use jiff::Timestamp;
@@ -21,6 +21,25 @@ pub enum Host {
     Notes(GitNotes),
     /// A Git host.
     Remote(Arc<HostClient>),
+}
+
+/// The private keys of GitHub Apps that are not there or cannot be used: told at the start, not by the first report.
+pub fn unusable_keys(config: &Config) -> Vec<Problem> {
+    let wrong = |report: &Report| {
+        let app = report.app.as_ref()?;
+        let place = match &app.private_key {
+            SecretRef::Env(name) => format!("in the environment variable {name}"),
+            SecretRef::File(path) => format!("in {}", path.display()),
+        };
+        let (why, hint) = match read_secret(&app.private_key) {
+            Ok(key) => (format!("the private key {place} {}", check_key(&key).err()?), None),
+            Err(problem) => (format!("the private key is missing: {}", problem.message), problem.hint),
+        };
+        let text = format!("`app` of the [[report]] on {:?}: {why}", report.repository);
+        let hint = hint.unwrap_or_else(|| "`private_key_file` or `private_key_env` of `app` names it".to_owned());
+        Some(Problem::new("UnusableKey", text).hint(hint))
+    };
+    config.reports.iter().filter_map(wrong).collect()
 }
 
 /// Every place where a repository's statuses are to be heard; for each that cannot be, why.
@@ -101,10 +120,8 @@ impl Host {
             Self::Remote(client) => {
                 let mut out = Vec::new();
                 for revision in commits.iter().skip(commits.len().saturating_sub(ASKED)) {
-                    match client.statuses(revision) {
-                        Ok(found) => {
-                            out.extend(found.into_iter().map(|(context, state)| note(revision, &context, state)));
-                        }
+                    match client.said(revision) {
+                        Ok(found) => out.extend(found.iter().map(|said| note(revision, said))),
                         // Commits that were not pushed, or are not this host's.
                         Err(error) if error.permanent => {}
                         Err(error) => return Err(error),
@@ -129,8 +146,9 @@ impl Host {
     }
 }
 
-fn note(revision: &Revision, context: &Context, state: State) -> Note {
-    Note::new(Timestamp::UNIX_EPOCH, revision, context, state, "")
+fn note(revision: &Revision, said: &Said) -> Note {
+    let time = said.time.unwrap_or(Timestamp::UNIX_EPOCH);
+    Note::new(time, revision, &said.context, said.state, &said.description)
 }
 
 impl Reporter for Host {

@@ -93,7 +93,7 @@ impl Places {
         Self { mirror: origin.mirror.clone(), upstream, hosts: hosts.collect() }
     }
 
-    /// What the hosts have of commits without notes: context and state, which is what all of them tell.
+    /// What the hosts have of commits without notes, as far as each of them tells: a time and words need not be there.
     fn ask_hosts(hosts: &[Host], log: &mut Log) {
         let bare = log.commits.iter_mut().filter(|commit| commit.statuses.is_empty()).take(ASKED);
         for commit in bare {
@@ -209,7 +209,7 @@ fn exit_of(note: &Note) -> Exit {
 }
 
 fn line(note: &Note) -> String {
-    // A host's status comes without its time.
+    // A status of a host that does not say when.
     let known = note.time != Timestamp::UNIX_EPOCH;
     let time = if known { note.time.strftime("%H:%M:%S").to_string() } else { " ".repeat(8) };
     format!("{time}  {:<18} {:<10} {}\n", note.context.to_string(), note.state.to_string(), note.description)

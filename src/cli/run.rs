@@ -5,6 +5,7 @@ use super::exit::Exit;
 use super::setup::{Setup, in_tree, one, parse};
 use crate::daemon::run::{Daemon, serve};
 use crate::daemon::scope::ReadConfig;
+use crate::hosts::unusable_keys;
 use crate::object::Problem;
 use crate::server::{Metrics, Readiness};
 use crate::workspace;
@@ -24,7 +25,7 @@ pub async fn run(args: &Run) -> Result<Exit, Vec<Problem>> {
     let metrics = Arc::new(Metrics::new());
     let readiness = Readiness::waiting_for("daemon");
     let mut reload = args.common.config.as_deref().and_then(Reload::of);
-    let mut setup = Setup::new(&args.common).await?;
+    let mut setup = with_keys(Setup::new(&args.common).await?)?;
     let server = serve(args.listen, metrics.clone(), readiness.clone()).await.map_err(one)?;
     tracing::info!(address = %server.address(), "serving /healthz, /readyz and /metrics");
     let shutdown = CancellationToken::new();
@@ -37,7 +38,7 @@ pub async fn run(args: &Run) -> Result<Exit, Vec<Problem>> {
         round.cancel();
         let _ = running.await;
         match changed {
-            true if !shutdown.is_cancelled() => match Setup::new(&args.common).await {
+            true if !shutdown.is_cancelled() => match Setup::new(&args.common).await.and_then(with_keys) {
                 Ok(fresh) => setup = setup.replaced_by(fresh),
                 Err(problems) => tracing::error!("the configuration is kept: {}", said(&problems)),
             },
@@ -46,6 +47,12 @@ pub async fn run(args: &Run) -> Result<Exit, Vec<Problem>> {
     }
     server.shutdown().await;
     Ok(Exit::Done)
+}
+
+/// The setup, if the keys that its reports need can be used.
+fn with_keys(setup: Setup) -> Result<Setup, Vec<Problem>> {
+    let wrong = unusable_keys(&setup.config);
+    if wrong.is_empty() { Ok(setup) } else { Err(wrong) }
 }
 
 async fn daemon(setup: &mut Setup, args: &Run) -> Result<Daemon, Problem> {

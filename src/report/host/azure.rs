@@ -5,10 +5,10 @@
 //! answered with 203 and a sign-in page. A comment takes 150,000 characters; a thread that asks nothing is `closed`, so
 //! that it blocks no merge.
 
-use super::{Comment, HostApi, Login, Place, Pull, Request, id, items, merged, text};
+use super::{Comment, HostApi, Login, Place, Pull, Request, Said, id, items, merged, text};
 use crate::config::ReportKind;
 use crate::inventory::Standing;
-use crate::report::status::{Context, Note, State, describe};
+use crate::report::status::{Note, State, describe};
 use crate::source::Revision;
 use serde_json::{Value, json};
 
@@ -53,7 +53,7 @@ impl HostApi for Azure {
         Request::get(format!("/commits/{revision}/statuses?{VERSION}&latestOnly=true&top=100"))
     }
 
-    fn read_statuses(&self, body: &Value) -> Vec<(Context, State)> {
+    fn read_statuses(&self, body: &Value) -> Vec<Said> {
         let read = |status: &Value| {
             let context =
                 format!("{}/{}", text(status, "/context/genre"), text(status, "/context/name")).parse().ok()?;
@@ -65,7 +65,7 @@ impl HostApi for Azure {
                 "notApplicable" => State::Superseded,
                 _ => return None,
             };
-            Some((context, state))
+            Some(Said::of(status, context, state, &["/creationDate"]))
         };
         items(body, "/value").iter().filter_map(read).collect()
     }

@@ -4,7 +4,7 @@
 //! A build status has a key of at most 40 characters, which names it, and must have an address; `STOPPED` is its word for
 //! what was superseded. A comment takes 32,768 characters.
 
-use super::{Comment, HostApi, Login, Place, Pull, Request, id, items, merged, text};
+use super::{Comment, HostApi, Login, Place, Pull, Request, Said, id, items, merged, text};
 use crate::config::ReportKind;
 use crate::inventory::Standing;
 use crate::object::Digest;
@@ -68,7 +68,7 @@ impl HostApi for BitbucketCloud {
         Request::get(self.path(&format!("/commit/{revision}/statuses?pagelen=100")))
     }
 
-    fn read_statuses(&self, body: &Value) -> Vec<(Context, State)> {
+    fn read_statuses(&self, body: &Value) -> Vec<Said> {
         let read = |status: &Value| {
             let context = text(status, "/name").parse().ok()?;
             let state = match text(status, "/state") {
@@ -78,7 +78,7 @@ impl HostApi for BitbucketCloud {
                 "STOPPED" => State::Superseded,
                 _ => return None,
             };
-            Some((context, state))
+            Some(Said::of(status, context, state, &["/updated_on", "/created_on"]))
         };
         items(body, "/values").iter().filter_map(read).collect()
     }

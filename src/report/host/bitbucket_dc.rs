@@ -3,10 +3,10 @@
 //! Build statuses are named by a key; `CANCELLED` is its word for what was superseded (since 7.14 the API takes it). A
 //! comment takes 32,768 characters and is written anew under the version that was read, so that nobody's edit is lost.
 
-use super::{Comment, HostApi, Login, Place, Pull, Request, bitbucket_cloud, id, items, merged, text};
+use super::{Comment, HostApi, Login, Place, Pull, Request, Said, bitbucket_cloud, id, items, merged, text};
 use crate::config::ReportKind;
 use crate::inventory::Standing;
-use crate::report::status::{Context, Note, State, describe};
+use crate::report::status::{Note, State, describe};
 use crate::source::Revision;
 use serde_json::{Value, json};
 
@@ -57,7 +57,7 @@ impl HostApi for BitbucketDataCenter {
         Request::get(format!("{root}/rest/build-status/latest/commits/{revision}?limit=100&orderBy=OLDEST"))
     }
 
-    fn read_statuses(&self, body: &Value) -> Vec<(Context, State)> {
+    fn read_statuses(&self, body: &Value) -> Vec<Said> {
         let read = |status: &Value| {
             let context = text(status, "/name").parse().ok()?;
             let state = match text(status, "/state") {
@@ -67,7 +67,7 @@ impl HostApi for BitbucketDataCenter {
                 "CANCELLED" => State::Superseded,
                 _ => return None,
             };
-            Some((context, state))
+            Some(Said::of(status, context, state, &["/updatedDate", "/dateAdded", "/createdDate"]))
         };
         items(body, "/values").iter().filter_map(read).collect()
     }

@@ -3,10 +3,10 @@
 //!
 //! Gitea has `skipped` for what was superseded (since 1.24); Forgejo's nearest word is `warning`.
 
-use super::{Comment, HostApi, Login, Place, Pull, Request, github, id, items, text};
+use super::{Comment, HostApi, Login, Place, Pull, Request, Said, github, id, items, text};
 use crate::config::ReportKind;
 use crate::inventory::Standing;
-use crate::report::status::{Context, MAX_DESCRIPTION, Note, State, describe};
+use crate::report::status::{MAX_DESCRIPTION, Note, State, describe};
 use crate::source::Revision;
 use serde_json::{Value, json};
 
@@ -58,7 +58,7 @@ impl HostApi for Gitea {
         Request::get(self.path(&format!("/commits/{revision}/statuses?sort=leastindex&limit=50")))
     }
 
-    fn read_statuses(&self, body: &Value) -> Vec<(Context, State)> {
+    fn read_statuses(&self, body: &Value) -> Vec<Said> {
         let mut newest_first: Vec<Value> = items(body, "").to_vec();
         newest_first.sort_by_key(|status| std::cmp::Reverse(status["id"].as_u64()));
         github::read(&newest_first, "/status")

@@ -4,10 +4,10 @@
 //! A commit takes 1,000 statuses of one context, then 422; a description 140 characters, a comment 65,536. There is no
 //! word for what was superseded: it is an `error`, and the description says what happened.
 
-use super::{Comment, HostApi, Login, Place, Pull, Request, id, items, merged, text};
+use super::{Comment, HostApi, Login, Place, Pull, Request, Said, id, items, merged, text};
 use crate::config::ReportKind;
 use crate::inventory::Standing;
-use crate::report::status::{Context, MAX_DESCRIPTION, Note, State, describe};
+use crate::report::status::{MAX_DESCRIPTION, Note, State, describe};
 use crate::source::Revision;
 use serde_json::{Value, json};
 
@@ -43,10 +43,11 @@ pub(super) fn state(word: &str, description: &str) -> Option<State> {
 }
 
 /// Statuses of GitHub's shape, newest first as GitHub and Gitea list them; out oldest first.
-pub(super) fn read(list: &[Value], field: &str) -> Vec<(Context, State)> {
+pub(super) fn read(list: &[Value], field: &str) -> Vec<Said> {
     let read = |status: &Value| {
         let context = text(status, "/context").parse().ok()?;
-        Some((context, state(text(status, field), text(status, "/description"))?))
+        let state = state(text(status, field), text(status, "/description"))?;
+        Some(Said::of(status, context, state, &["/created_at"]))
     };
     list.iter().rev().filter_map(read).collect()
 }
@@ -102,7 +103,7 @@ impl HostApi for GitHub {
         Request::get(self.path(&format!("/commits/{revision}/statuses?per_page=100")))
     }
 
-    fn read_statuses(&self, body: &Value) -> Vec<(Context, State)> {
+    fn read_statuses(&self, body: &Value) -> Vec<Said> {
         read(items(body, ""), "/state")
     }
 

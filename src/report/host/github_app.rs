@@ -15,6 +15,7 @@ use rustls::SignatureScheme;
 use rustls::crypto::ring::sign::any_supported_type;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::sign::Signer;
 use serde_json::json;
 use std::sync::{Mutex, PoisonError};
 
@@ -163,22 +164,47 @@ fn skew(reply: &Reply, now: Timestamp) -> Option<Timestamp> {
     date(reply).filter(|theirs| theirs.duration_since(now).as_secs().abs() > SKEW)
 }
 
-/// The app's assertion of who it is: a JWT (RFC 7519), signed with RS256.
-pub(super) fn assertion(key: &str, id: &str, now: Timestamp) -> Result<String, SendError> {
-    let unusable = |why: &str| {
-        denied(format!(
-            "github: the app's private key {why}; it has to be the PEM file that GitHub made for the app (`-----BEGIN RSA PRIVATE KEY-----`)"
-        ))
-    };
+/// Checks an app's private key, so that a wrong one is told before the first report needs it.
+///
+/// # Errors
+/// What it is instead, and what it has to be: `is encrypted; …`, to follow a name. Nothing of the key.
+pub fn check_key(key: &str) -> Result<(), String> {
+    signer(key).map(drop)
+}
+
+fn signer(key: &str) -> Result<Box<dyn Signer>, String> {
+    let of_github = "it has to be the PEM file that GitHub made for the app (`-----BEGIN RSA PRIVATE KEY-----`)";
+    let unusable = |what: &str| format!("{what}; {of_github}");
+    let begins = |label: &str| key.contains(&format!("-----BEGIN {label}-----"));
+    if key.trim().is_empty() {
+        return Err(unusable("is empty"));
+    }
+    // Both forms of encryption: PKCS #8 says so in its label, the older one in a header (RFC 1421).
+    if begins("ENCRYPTED PRIVATE KEY") || key.contains("Proc-Type: 4,ENCRYPTED") {
+        return Err("is encrypted, and nobody is here to be asked for its passphrase; take that off with \
+                    `openssl rsa -in KEY.pem -out PLAIN.pem`"
+            .to_owned());
+    }
+    if begins("PUBLIC KEY") || begins("RSA PUBLIC KEY") || key.trim_start().starts_with("ssh-") {
+        return Err(unusable("is a public key"));
+    }
+    if begins("CERTIFICATE") {
+        return Err(unusable("is a certificate"));
+    }
     let der = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| unusable("is no private key in PEM"))?;
     let signing = any_supported_type(&der).map_err(|_| unusable("cannot be used"))?;
-    let signer = signing.choose_scheme(&[SignatureScheme::RSA_PKCS1_SHA256]);
-    let signer = signer.ok_or_else(|| unusable("is no RSA key"))?;
+    signing.choose_scheme(&[SignatureScheme::RSA_PKCS1_SHA256]).ok_or_else(|| unusable("is no RSA key"))
+}
+
+/// The app's assertion of who it is: a JWT (RFC 7519), signed with RS256.
+pub(super) fn assertion(key: &str, id: &str, now: Timestamp) -> Result<String, SendError> {
+    let unusable = |why: String| denied(format!("github: the app's private key {why}"));
+    let signer = signer(key).map_err(unusable)?;
     let second = now.as_second();
     let claims = json!({"iat": second - BEFORE, "exp": second + LIFE, "iss": id});
     let part = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let message = format!("{}.{}", part(json!({"alg": "RS256", "typ": "JWT"})), part(claims));
-    let signature = signer.sign(message.as_bytes()).map_err(|_| unusable("does not sign"))?;
+    let signature = signer.sign(message.as_bytes()).map_err(|_| unusable("does not sign".to_owned()))?;
     Ok(format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature)))
 }
 

@@ -203,3 +203,24 @@ fn a_token_that_is_refused_is_renewed() {
     let tokens: Vec<&str> = seen.iter().map(String::as_str).filter(|seen| seen.contains("ghs_")).collect();
     assert_eq!(tokens, ["one", "one", "two", "two", "three"].map(|token| format!("Bearer ghs_{token}")));
 }
+
+#[test]
+fn a_key_that_is_none_is_named_as_what_it_is() {
+    assert_eq!(check_key(KEY), Ok(()));
+    for (key, what) in [
+        ("", "is empty"),
+        ("\n", "is empty"),
+        ("-----BEGIN ENCRYPTED PRIVATE KEY-----\nTk9TRUNSRVQ=\n-----END ENCRYPTED PRIVATE KEY-----\n", "is encrypted"),
+        (
+            "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nTk9TRUNSRVQ=\n-----END RSA PRIVATE KEY-----\n",
+            "is encrypted",
+        ),
+        ("-----BEGIN PUBLIC KEY-----\nTk9TRUNSRVQ=\n-----END PUBLIC KEY-----\n", "is a public key"),
+        ("ssh-rsa TK9TRUNSRVQ= me", "is a public key"),
+        ("-----BEGIN CERTIFICATE-----\nTk9TRUNSRVQ=\n-----END CERTIFICATE-----\n", "is a certificate"),
+        ("hello Tk9TRUNSRVQ=", "is no private key in PEM"),
+    ] {
+        let said = check_key(key).unwrap_err();
+        assert!(said.starts_with(what) && !said.contains("RUNSRVQ"), "{said}");
+    }
+}

@@ -4,10 +4,10 @@
 //! A status is a job of an external pipeline: it has `canceled` for what was superseded, and refuses to go from a state to
 //! itself (`Cannot transition status via …`), which says that the status is there.
 
-use super::{Comment, HostApi, Login, Place, Pull, Reply, Request, encoded, id, items, merged, said, text};
+use super::{Comment, HostApi, Login, Place, Pull, Reply, Request, Said, encoded, id, items, merged, said, text};
 use crate::config::ReportKind;
 use crate::inventory::Standing;
-use crate::report::status::{Context, Note, State, describe};
+use crate::report::status::{Note, State, describe};
 use crate::source::Revision;
 use serde_json::{Value, json};
 
@@ -60,7 +60,7 @@ impl HostApi for GitLab {
         )
     }
 
-    fn read_statuses(&self, body: &Value) -> Vec<(Context, State)> {
+    fn read_statuses(&self, body: &Value) -> Vec<Said> {
         let read = |status: &Value| {
             let context = text(status, "/name").parse().ok()?;
             let state = match text(status, "/status") {
@@ -70,7 +70,7 @@ impl HostApi for GitLab {
                 "canceled" | "skipped" => State::Superseded,
                 _ => return None,
             };
-            Some((context, state))
+            Some(Said::of(status, context, state, &["/finished_at", "/created_at"]))
         };
         items(body, "").iter().filter_map(read).collect()
     }

@@ -96,6 +96,33 @@ pub struct Comment {
     pub body: String,
 }
 
+/// A status that a host has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// Which one.
+    pub context: Context,
+    /// What it says.
+    pub state: State,
+    /// When it was said, where the host tells.
+    pub time: Option<Timestamp>,
+    /// The words with it, on one line.
+    pub description: String,
+}
+
+impl Said {
+    /// The status `status`, with the first of `times` that it has, and its description.
+    fn of(status: &Value, context: Context, state: State, times: &[&str]) -> Self {
+        let time = |path: &&str| match status.pointer(path)? {
+            Value::String(text) => text.parse().ok(),
+            Value::Number(number) => Timestamp::from_millisecond(number.as_i64()?).ok(),
+            _ => None,
+        };
+        // Others may write statuses too: nothing that would act on a terminal.
+        let words = text(status, "/description").chars().filter(|c| !c.is_control()).collect();
+        Self { context, state, time: times.iter().find_map(time), description: words }
+    }
+}
+
 /// An open pull request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pull {
@@ -129,7 +156,7 @@ pub trait HostApi: Send + Sync {
     fn statuses(&self, revision: &Revision) -> Request;
 
     /// The statuses that are ours, oldest first.
-    fn read_statuses(&self, body: &Value) -> Vec<(Context, State)>;
+    fn read_statuses(&self, body: &Value) -> Vec<Said>;
 
     /// Asks for the open pull requests, page by page from 1.
     fn pulls(&self, page: u32) -> Request;

@@ -104,7 +104,7 @@ fn github() {
         {"state": "error", "description": "superseded by 1a2b3c4", "context": "driftless/sync"},
         {"state": "pending", "description": "seen", "context": "driftless/sync"},
     ]);
-    let states: Vec<State> = api.read_statuses(&listed).into_iter().map(|(_, state)| state).collect();
+    let states: Vec<State> = api.read_statuses(&listed).into_iter().map(|said| said.state).collect();
     assert_eq!(states, [State::Pending, State::Superseded]);
     let comment = Comment { id: "1".into(), body: String::new() };
     assert_eq!(
@@ -121,7 +121,7 @@ fn gitlab() {
     assert_eq!(request.path, "/projects/acme%2Fweb%2Fshop/statuses/6dcb09b5b57875f334f61aebed695e2e4193db5e");
     assert_eq!(request.body.unwrap()["state"], "canceled");
     let listed = json!([{"status": "failed", "name": "driftless/sync", "id": 93, "description": null}, {"status": "success", "name": "bundler:audit"}]);
-    assert_eq!(api.read_statuses(&listed), [(Context::new("driftless", ContextKind::Sync), State::Failure)]);
+    assert_eq!(heard(api.as_ref(), &listed), ["driftless/sync failure - "]);
     let again = Reply {
         code: 400,
         headers: Vec::new(),
@@ -138,10 +138,10 @@ fn gitea_and_forgejo() {
         let body = api.status(&note(State::Superseded)).body.unwrap();
         assert_eq!(body["state"], word);
         let listed = json!([{"status": word, "context": "driftless/sync", "description": "superseded by 1a2b3c4"}]);
-        assert_eq!(api.read_statuses(&listed)[0].1, State::Superseded);
+        assert_eq!(api.read_statuses(&listed)[0].state, State::Superseded);
         let status = |id: u64, status: &str| json!({"id": id, "status": status, "context": "driftless/sync"});
         let listed = json!([status(1, "pending"), status(2, "success")]);
-        assert_eq!(api.read_statuses(&listed)[1].1, State::Success, "in whichever order they come");
+        assert_eq!(api.read_statuses(&listed)[1].state, State::Success, "in whichever order they come");
     }
 }
 
@@ -201,7 +201,7 @@ fn azure_devops() {
     );
     let listed =
         json!({"count": 1, "value": [{"state": "notApplicable", "context": {"name": "sync", "genre": "driftless"}}]});
-    assert_eq!(api.read_statuses(&listed), [(Context::new("driftless", ContextKind::Sync), State::Superseded)]);
+    assert_eq!(heard(api.as_ref(), &listed), ["driftless/sync superseded - "]);
     let threads = json!({"value": [{"id": 148, "comments": [{"id": 1, "content": "a"}]}, {"id": 149, "isDeleted": true, "comments": [{"id": 1}]}]});
     assert_eq!(api.read_comments(&threads).0, [Comment { id: "148/1".into(), body: "a".into() }]);
 }
@@ -371,4 +371,53 @@ fn refusals() {
     }
     let down = of(502, &[], "");
     assert!(!down.denied && !down.permanent && down.retry_after.is_none());
+}
+
+/// `context state time description` of each.
+fn heard(api: &dyn HostApi, listed: &Value) -> Vec<String> {
+    let text = |said: Said| {
+        let time = said.time.map_or_else(|| "-".to_owned(), |time| time.to_string());
+        format!("{} {} {time} {}", said.context, said.state, said.description)
+    };
+    api.read_statuses(listed).into_iter().map(text).collect()
+}
+
+/// When and in which words, as each host's documentation shows it; what would act on a terminal is dropped.
+#[test]
+fn statuses_have_their_time_and_their_words() {
+    use ReportKind::{AzureDevOps, BitbucketCloud, BitbucketDataCenter, Forgejo, GitHub, GitLab, Gitea};
+    let expected = "driftless/sync success 2012-07-20T01:19:13Z applied in 1.2s";
+    let of = |state: (&str, &str), name: &str, time: (&str, Value)| json!({state.0: state.1, name: "driftless/sync", time.0: time.1, "description": "applied\u{1b} in 1.2s", "id": 1});
+    let second = || json!("2012-07-20T01:19:13Z");
+    for (kind, url, body) in [
+        (GitHub, "https://github.com/a/b", json!([of(("state", "success"), "context", ("created_at", second()))])),
+        (
+            Gitea,
+            "https://gitea.com/a/b",
+            json!([of(("status", "success"), "context", ("created_at", json!("2012-07-20T03:19:13+02:00")))]),
+        ),
+        (Forgejo, "https://codeberg.org/a/b", json!([of(("status", "success"), "context", ("created_at", second()))])),
+        (
+            GitLab,
+            "https://gitlab.com/a/b",
+            json!([of(("status", "success"), "name", ("created_at", json!("2012-07-20T01:19:13.000Z")))]),
+        ),
+        (
+            BitbucketCloud,
+            "https://bitbucket.org/a/b",
+            json!({"values": [of(("state", "SUCCESSFUL"), "name", ("updated_on", json!("2012-07-20T01:19:13+00:00")))]}),
+        ),
+        (
+            BitbucketDataCenter,
+            "https://bb.acme.com/scm/A/b.git",
+            json!({"values": [of(("state", "SUCCESSFUL"), "name", ("dateAdded", json!(1_342_747_153_000_i64)))]}),
+        ),
+    ] {
+        let api = api(kind, place(kind, url)).unwrap();
+        assert_eq!(heard(api.as_ref(), &body), [expected], "{kind:?}");
+    }
+    let api = api(AzureDevOps, place(AzureDevOps, "https://dev.azure.com/acme/Web/_git/shop")).unwrap();
+    let body = json!({"value": [{"state": "succeeded", "description": "applied in 1.2s", "creationDate": second(),
+        "context": {"genre": "driftless", "name": "sync"}}]});
+    assert_eq!(heard(api.as_ref(), &body), [expected]);
 }

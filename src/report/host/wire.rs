@@ -4,7 +4,7 @@
 //! origin only; no redirect is followed; answers are limited in size and time; errors hold no credential.
 
 use super::github_app::AppLogin;
-use super::{Comment, HostApi, Login, Pull, Reply, Request, refusal};
+use super::{Comment, HostApi, Login, Pull, Reply, Request, Said, refusal};
 use crate::inventory::Standing;
 use crate::object::Problem;
 use crate::report::outbox::{Reporter, SendError};
@@ -143,8 +143,16 @@ impl HostClient {
     ///
     /// # Errors
     /// As [`HostClient::ask`].
-    pub fn statuses(&self, revision: &Revision) -> Result<Vec<(Context, State)>, SendError> {
+    pub fn said(&self, revision: &Revision) -> Result<Vec<Said>, SendError> {
         Ok(self.api.read_statuses(&self.ask(&self.api.statuses(revision))?))
+    }
+
+    /// The same, without when and in which words.
+    ///
+    /// # Errors
+    /// As [`HostClient::ask`].
+    pub fn statuses(&self, revision: &Revision) -> Result<Vec<(Context, State)>, SendError> {
+        Ok(self.said(revision)?.into_iter().map(|said| (said.context, said.state)).collect())
     }
 
     /// Every open pull request.
