@@ -7,10 +7,10 @@ use crate::apply::machine::StepState;
 use crate::apply::step::HOOK_FAILED;
 use crate::health::Health;
 use crate::health::wait::HealthReport;
-use crate::object::{ObjectKey, ObjectRef, Problem};
+use crate::object::{ObjectKey, ObjectRef, Problem, counted};
 use crate::plan::Planned;
 use crate::plan::change::{Action, AppPlan};
-use crate::reconcile::{Halt, Synced};
+use crate::reconcile::{Halt, Synced, with_late_warnings};
 use crate::report::State;
 use crate::report::status_report::SyncState;
 use crate::report::sync_report::{AppSync, Outcome, SyncedChange};
@@ -139,10 +139,10 @@ fn unfinished(carried: &Carried) -> String {
     let written = carried.results.iter().filter(|r| r.state == StepState::Written).count();
     let steps = carried.results.len();
     match (carried.failure(), &carried.stopped) {
-        (Some(problem), _) => format!("{problem} ({written} of {steps} steps were carried out before)"),
+        (Some(problem), _) => format!("{problem} (before it, {written} of {} carried out)", counted(steps, "step")),
         (None, Some(Stop::NotHealthy(why))) => why.clone(),
         (None, Some(Stop::LockLost(why))) => format!("the app's lock was lost: {why}"),
-        _ => format!("stopped after {written} of {steps} steps"),
+        _ => format!("stopped after {written} of {}", counted(steps, "step")),
     }
 }
 
@@ -203,7 +203,7 @@ fn errors(synced: &Synced) -> Vec<Problem> {
 pub fn report(app: &App, synced: &Synced) -> AppSync {
     let policy = match (&synced.planned, &synced.halt) {
         (_, Some(Halt::Denied(findings))) => findings.clone(),
-        (Some(planned), _) => planned.plan.policy.clone(),
+        (Some(planned), _) => with_late_warnings(planned, synced.carried.as_ref()),
         _ => Vec::new(),
     };
     AppSync {

@@ -28,6 +28,7 @@ use self::look::{
     Ready, ask, facts, foreign_contents, hooks_done, kinds_for, name_owners, objects_of_interest, ready, unhealthy,
     well_formed,
 };
+pub use self::said::with_late_warnings;
 use crate::app::App;
 use crate::apply::executor::{Carried, Orders, StepResult, Stop, carry_out};
 use crate::apply::machine::StepState;

@@ -1,11 +1,13 @@
-//! What an API server says of a dry-run beside its answer: `Warning` headers. Pure.
+//! What an API server says of a dry-run, or of a write, beside its answer: `Warning` headers. Pure.
 //!
 //! In: the header's text and the object that was asked about. Out: a finding at the object's line, beside those of
 //! driftless's own policies. A warning of a ValidatingAdmissionPolicy is told under that policy's name.
 //!
 //! Invariant: of a Secret only the policy is told. The text is the server's, and may quote what the Secret holds.
 
+use crate::apply::executor::Carried;
 use crate::object::{ObjectRef, Source};
+use crate::plan::Planned;
 use crate::plan::change::PolicyFinding;
 
 /// Under which name warnings are told that are no policy's: of fields that are deprecated, unknown or set twice.
@@ -46,6 +48,20 @@ pub(super) fn add(findings: &mut Vec<PolicyFinding>, said: Vec<PolicyFinding>) {
             findings.push(new);
         }
     }
+}
+
+/// The plan's findings, and what the server said when it was written: of what was not asked about before, because it
+/// depends on something that the same plan makes, nothing was known.
+pub fn with_late_warnings(planned: &Planned, carried: Option<&Carried>) -> Vec<PolicyFinding> {
+    let mut findings = planned.plan.policy.clone();
+    let results = carried.map_or(&[][..], |carried| carried.results.as_slice());
+    for (step, result) in planned.graph.steps.iter().zip(results).filter(|(_, result)| !result.warnings.is_empty()) {
+        let Some(change) = step.change.and_then(|index| planned.plan.changes.get(index)) else { continue };
+        let Some(source) = &change.source else { continue };
+        let said = result.warnings.iter().map(|text| finding(text, &change.object, source)).collect();
+        add(&mut findings, said);
+    }
+    findings
 }
 
 #[cfg(test)]

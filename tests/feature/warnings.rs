@@ -60,6 +60,32 @@ on_every_cluster! {
         assert!(cluster.has(&app.namespace, "configmap/bad"));
     }
 
+    /// What depends on something that the sync itself makes is not asked about before: what the server says of it when it
+    /// is written is told all the same.
+    fn warnings_of_late_writes_are_told(cluster) {
+        let app = Scratch::new(cluster, "late");
+        let (policy, late) = (app.namespace.clone(), format!("{}-made", app.namespace));
+        warning_policy(cluster, &late);
+        app.write("probe/x.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n").commit("probe");
+        cluster.kubectl(&format!("create namespace {late}"));
+        let asks = format!("-n {late} create configmap probe --from-literal=v=odd --dry-run=server");
+        cluster.eventually("the policy to be in effect", || {
+            let said = cluster.command().args(asks.split_whitespace()).output().unwrap();
+            String::from_utf8_lossy(&said.stderr).contains("v is odd")
+        });
+        cluster.kubectl(&format!("delete namespace {late} --wait"));
+        app.remove("probe");
+        app.write("a/ns.yaml", &format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {late}}}\n"));
+        app.write("a/map.yaml", &format!("# late\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: m, namespace: {late}}}\ndata: {{v: odd}}\n"));
+        app.commit("one");
+        assert!(!app.run("plan -o json").exits(2).out.contains("v is odd"), "nobody can be asked before");
+        let report = app.run("sync -o json --no-wait").exits(0).json();
+        let found = report["apps"][0]["policy"].as_array().unwrap();
+        assert_eq!(found.len(), 1, "{found:?}");
+        let told = json!([found[0]["policy"], found[0]["action"], found[0]["message"], found[0]["file"], found[0]["line"], found[0]["server"]]);
+        assert_eq!(told, json!([late, "warn", "v is odd", "a/map.yaml", 2, true]), "{policy}");
+    }
+
     fn a_repositorys_own_policies_judge_with_the_namespaces_labels(cluster) {
         let app = Scratch::new(cluster, "own-rules");
         let shipped = |name: &str| {
