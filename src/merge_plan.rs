@@ -136,9 +136,7 @@ pub async fn plan_merge(
         out.report.plan.error = problems.first().cloned();
         out.problems = problems;
     }
-    for action in out.report.plan.apps.iter().flat_map(|app| &app.changes).flat_map(|change| &change.actions) {
-        *out.report.plan.summary.entry(*action).or_insert(0) += 1;
-    }
+    out.report.plan.sum_up();
     out
 }
 
@@ -366,8 +364,7 @@ fn shown(name: &str, cluster: &str, base: &Version, merge: Version) -> Shown {
         Version::Absent => None,
         Version::Stopped(error, policy, verdict) => {
             let (name, cluster) = (name.to_owned(), cluster.to_owned());
-            let (errors, changes) = (Vec::new(), Vec::new());
-            let plan = AppPlan { name, cluster, error, errors, changes, unchanged: 0, policy, hold: None };
+            let plan = AppPlan { name, cluster, error, blocked: true, policy, ..AppPlan::default() };
             return Shown { plan, sides: Vec::new(), pending: BTreeMap::new(), drifted: 0, notices, verdict };
         }
     };

@@ -27,11 +27,7 @@ pub async fn run(args: &Plan) -> Result<Exit, Vec<Problem>> {
     let mut report = PlanReport { revision: None, apps: Vec::new(), summary: BTreeMap::new(), error: None };
     let mut diffs = ObjectDiffs::default();
     let ended = plan_all(args, &mut report, &mut diffs).await;
-    for change in report.apps.iter().flat_map(|app| &app.changes) {
-        for action in &change.actions {
-            *report.summary.entry(*action).or_insert(0) += 1;
-        }
-    }
+    report.sum_up();
     match ended {
         Ok(exit) => {
             match args.output {
@@ -118,14 +114,13 @@ async fn hold(scene: &Scene, wanted: &Wanted<'_>, looked: &Looked) -> Option<Pla
 async fn plan_app(scene: &Scene, member: &Member) -> (PlannedApp, Exit) {
     let app = &member.app;
     let failed = |problem: Option<Problem>, policy| AppPlan {
-        errors: Vec::new(),
         name: app.name.clone(),
         cluster: app.cluster.clone(),
+        depends_on: app.depends_on.clone(),
         error: problem,
-        changes: Vec::new(),
-        unchanged: 0,
+        blocked: true,
         policy,
-        hold: None,
+        ..AppPlan::default()
     };
     let rendered = match member.rendered.as_ref() {
         Ok(rendered) => rendered,
@@ -148,6 +143,7 @@ async fn plan_app(scene: &Scene, member: &Member) -> (PlannedApp, Exit) {
             let mut planned = looked.planned;
             foresee(&scene.engine, &mut planned).await;
             let mut shown = planned.plan.clone();
+            shown.depends_on.clone_from(&app.depends_on);
             let blocked = planned.problems.iter().find(|f| f.blocks).or(planned.problems.first());
             let refused = planned.refusals.first().map(|refusal| refusal.problem(&app.name));
             shown.hold = hold;

@@ -9,7 +9,7 @@ use crate::apply::lease::ScopeLease;
 use crate::config::{HumaneDuration, OnFailure};
 use crate::dependants::held_with;
 use crate::inventory::identity::scope_name;
-use crate::object::Problem;
+use crate::object::{Problem, counted};
 use crate::outcome::{Ending, blames_new_pods, ending, message, report};
 use crate::plan::change::PlanReport;
 use crate::reconcile::{Halt, HowTo, Progress, Synced, Wanted, sync};
@@ -198,11 +198,13 @@ async fn say_end(notes: &Notes, done: &[Done], stopped: &[Problem]) {
     let text = match bad.min_by_key(|d| d.follows) {
         Some(bad) => format!("{}: {}", bad.report.name, bad.report.message),
         None => {
-            let apps = match done {
+            let all = match done {
                 [one] => one.report.name.clone(),
-                _ => format!("{} apps", done.len()),
+                _ => counted(done.len(), "app"),
             };
-            timings.sentence().map_or_else(|| format!("{apps} in sync"), |said| format!("{apps} {said}"))
+            let written = done.iter().filter(|d| d.timings.seen_to_applied_ms.is_some()).count();
+            let apps = if written == done.len() { all.clone() } else { format!("{written} of {all}") };
+            timings.sentence().map_or_else(|| format!("{all} in sync, nothing to do"), |said| format!("{apps} {said}"))
         }
     };
     notes.end(&End { state: worst.state(), exit: worst.into(), text, timings }).await;
@@ -424,7 +426,8 @@ impl Job<'_> {
 
     fn done(&self, member: &Member, synced: &Synced) -> Done {
         let ms = |from: Instant, to: Instant| u64::try_from(to.duration_since(from).as_millis()).unwrap_or(u64::MAX);
-        let applied = synced.applied_at.filter(|_| synced.is_applied());
+        // Where nothing had to be written, nothing was applied: it was in sync.
+        let applied = synced.applied_at.filter(|_| synced.wrote && synced.is_applied());
         let timings = Timings {
             seen_to_applied_ms: applied.map(|at| ms(self.order.seen, at)),
             applied_to_healthy_ms: applied.zip(synced.healthy_at).map(|(from, to)| ms(from, to)),
@@ -449,7 +452,7 @@ fn tell(app: &str, progress: &Progress<'_>) {
         Progress::Planned(planned) => {
             let steps = planned.graph.steps.len();
             if steps > 0 {
-                eprintln!("{app}: {steps} steps");
+                eprintln!("{app}: {}", counted(steps, "step"));
             }
         }
         Progress::Step(planned, number, result) => {

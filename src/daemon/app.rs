@@ -764,7 +764,8 @@ fn how_to<'a>(target: &Target, cancel: &'a CancellationToken, despite_hold: bool
 
 fn timings(seen: Instant, synced: &Synced) -> Timings {
     let ms = |from: Instant, to: Instant| u64::try_from(to.duration_since(from).as_millis()).unwrap_or(u64::MAX);
-    let applied = synced.applied_at.filter(|_| synced.is_applied());
+    // Where nothing had to be written, nothing was applied: it was in sync.
+    let applied = synced.applied_at.filter(|_| synced.wrote && synced.is_applied());
     Timings {
         seen_to_applied_ms: applied.map(|at| ms(seen, at)),
         applied_to_healthy_ms: applied.zip(synced.healthy_at).map(|(from, to)| ms(from, to)),

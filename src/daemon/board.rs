@@ -1,6 +1,7 @@
 //! What is known of a revision's apps, and what is to be said of it. Pure: outcomes in, one final state out.
 
 use crate::health::Health;
+use crate::object::counted;
 use crate::outcome::Ending;
 use crate::report::{State, Timings};
 use crate::source::Revision;
@@ -162,7 +163,7 @@ impl DriftBoard {
 }
 
 fn count(apps: usize) -> String {
-    if apps == 1 { "1 app".to_owned() } else { format!("{apps} apps") }
+    counted(apps, "app")
 }
 
 #[cfg(test)]

@@ -153,8 +153,12 @@ impl<'a> Container<'a> {
         let exit = self.exit(state)?;
         let finished: Timestamp = self.text(&format!("/{state}/terminated/finishedAt")).parse().ok()?;
         (now.duration_since(finished) < PATIENCE)
-            .then(|| format!("container {} restarted {} times, {exit}", self.name(), self.restarts()))
+            .then(|| format!("container {} restarted {}, {exit}", self.name(), times(self.restarts())))
     }
+}
+
+fn times(n: i64) -> String {
+    if n == 1 { "once".to_owned() } else { format!("{n} times") }
 }
 
 /// Waiting reasons that do not pass by waiting.

@@ -48,12 +48,9 @@ pub fn added(name: &str, cluster: &str, base: Option<&Planned>, merged: Option<&
     let mut plan = AppPlan {
         name: name.to_owned(),
         cluster: cluster.to_owned(),
-        error: None,
-        errors: Vec::new(),
-        changes: Vec::new(),
         unchanged: merged.map_or(0, |planned| planned.plan.unchanged),
         policy: new_findings(base, merged),
-        hold: None,
+        ..AppPlan::default()
     };
     let mut sides = Vec::new();
     let order = merged.into_iter().flat_map(|planned| planned.plan.changes.iter().map(|change| change.object.key()));
@@ -82,6 +79,7 @@ pub fn added(name: &str, cluster: &str, base: Option<&Planned>, merged: Option<&
     let refusals = new_refusals(base, merged, name);
     let (is_wrong, is_refused) = (!problems.is_empty(), !refusals.is_empty());
     plan.error = problems.into_iter().chain(refusals).next();
+    plan.blocked = plan.error.is_some() && merged.is_some_and(|planned| planned.plan.blocked);
     let drifted = base.map_or(0, |planned| planned.drifted.len());
     let pending = base.map(Planned::summary).unwrap_or_default();
     let pending = pending.into_iter().filter(|(action, _)| *action != Action::None).collect();
@@ -219,16 +217,7 @@ mod tests {
         let (changes, sides) = changes.into_iter().unzip();
         let (name, cluster) = ("web".to_owned(), "c".to_owned());
         Planned {
-            plan: AppPlan {
-                name,
-                cluster,
-                error: None,
-                errors: Vec::new(),
-                changes,
-                unchanged: 3,
-                policy: Vec::new(),
-                hold: None,
-            },
+            plan: AppPlan { name, cluster, changes, unchanged: 3, ..AppPlan::default() },
             graph: Graph::default(),
             sides,
             problems: Vec::new(),

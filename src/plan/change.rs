@@ -119,14 +119,20 @@ impl PolicyFinding {
 }
 
 /// One app's plan.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct AppPlan {
     /// App name.
     pub name: String,
     /// Cluster name.
     pub cluster: String,
-    /// Why there is no plan.
+    /// Apps that come before it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<String>,
+    /// What is wrong.
     pub error: Option<Problem>,
+    /// True if nothing of it would be written because of the error: the changes are what would follow without it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub blocked: bool,
     /// Everything that is wrong, where that is more than `error`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<Problem>,
@@ -170,8 +176,24 @@ pub struct PlanReport {
     pub revision: Option<String>,
     /// One entry per app.
     pub apps: Vec<AppPlan>,
-    /// How many objects per action over all apps.
+    /// How many objects per action over all apps but the blocked ones: what would be done.
     pub summary: BTreeMap<Action, usize>,
     /// An error that is no single app's.
     pub error: Option<Problem>,
+}
+
+impl PlanReport {
+    /// What would be done: the changes of every app that is not blocked.
+    pub fn pending(&self) -> impl Iterator<Item = &Change> {
+        self.apps.iter().filter(|app| !app.blocked).flat_map(|app| &app.changes)
+    }
+
+    /// Counts what would be done into the summary.
+    pub fn sum_up(&mut self) {
+        let mut summary = BTreeMap::new();
+        for action in self.pending().flat_map(|change| &change.actions) {
+            *summary.entry(*action).or_insert(0) += 1;
+        }
+        self.summary = summary;
+    }
 }

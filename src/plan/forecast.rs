@@ -16,7 +16,7 @@ use super::change::{Action, Change, Forecast};
 use super::planned::{Planned, Sides};
 use super::podspec::{partition, pods, rolls_pods};
 use crate::object::quantity::Quantity;
-use crate::object::{ObjectKey, ObjectRef};
+use crate::object::{ObjectKey, ObjectRef, counted};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -234,7 +234,9 @@ fn impossible(
             if fit < count && why.is_none() {
                 let shown = |milli: i128| Quantity { milli }.to_string();
                 why = Some(format!(
-                    "{fit} of its {count} pods fit into ResourceQuota {}: each takes {} of {resource}, others use {} of {}",
+                    "{fit} of its {} {} into ResourceQuota {}: each takes {} of {resource}, others use {} of {}",
+                    how_many(count),
+                    if fit == 1 { "fits" } else { "fit" },
                     quota.name,
                     shown(*one),
                     shown(others.max(0)),
@@ -245,9 +247,9 @@ fn impossible(
             let old = old_each.get(*resource).copied().unwrap_or(*one);
             if fit == count && one_more && others.max(0) + count * old + one > *hard && why.is_none() {
                 why = Some(format!(
-                    "no pod may be missing (maxUnavailable is 0), so that the rollout begins with a new one, and ResourceQuota {} has no room for {} pods",
+                    "no pod may be missing (maxUnavailable is 0), so that the rollout begins with a new one, and ResourceQuota {} has no room for {}",
                     quota.name,
-                    count + 1
+                    how_many(count + 1)
                 ));
             }
         }
@@ -339,9 +341,15 @@ fn stubborn_budget(sides: &Sides, budgets: &[&Value]) -> Option<String> {
         .iter()
         .find_map(|field| Some(format!("{field} {}", budget["spec"].get(field)?.to_string().trim_matches('"'))))?;
     Some(format!(
-        "PodDisruptionBudget {} lets none of {count} pods go ({said}): the rollout does not ask it, but a drain of their nodes waits for ever",
-        name(budget)
+        "PodDisruptionBudget {} lets none of {} go ({said}): the rollout does not ask it, but a drain of their nodes waits for ever",
+        name(budget),
+        how_many(i128::from(count))
     ))
+}
+
+/// `1 pod`, `3 pods`.
+fn how_many(count: i128) -> String {
+    counted(usize::try_from(count).unwrap_or_default(), "pod")
 }
 
 /// A label selector; an empty one of a budget selects all (policy/v1).

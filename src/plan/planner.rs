@@ -70,16 +70,7 @@ struct Planner<'p, 'a> {
 
 impl<'p, 'a> Planner<'p, 'a> {
     fn new(input: &'p PlanInput<'a>, analysis: &'p Analysis<'a>) -> Self {
-        let plan = AppPlan {
-            name: input.app.to_owned(),
-            cluster: input.cluster.to_owned(),
-            error: None,
-            errors: Vec::new(),
-            changes: Vec::new(),
-            unchanged: 0,
-            policy: Vec::new(),
-            hold: None,
-        };
+        let plan = AppPlan { name: input.app.to_owned(), cluster: input.cluster.to_owned(), ..AppPlan::default() };
         let out = Planned {
             plan,
             graph: Graph::default(),
@@ -351,6 +342,7 @@ impl<'p, 'a> Planner<'p, 'a> {
             self.out.sides.push(draft.sides);
         }
         self.out.plan.unchanged = self.unchanged;
+        self.out.plan.blocked = blocked;
         (self.out.plan.error, self.out.plan.errors) = errors(&self.out, self.input.app);
         self.out
     }

@@ -1,7 +1,7 @@
 //! What driftless does not do without a person's word (exit 4), and how it says so.
 
 use super::input::PruneLimit;
-use crate::object::{ObjectKey, ObjectRef, Problem, Source};
+use crate::object::{ObjectKey, ObjectRef, Problem, Source, counted};
 
 /// Something refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl Refusal {
         match self {
             Self::EmptySource { members } => Problem::new(
                 "EmptySource",
-                format!("app `{app}` renders to nothing, but owns {members} object(s): refused to delete them all"),
+                format!("app `{app}` renders to nothing, but owns {}: refused to delete all", counted(*members, "object")),
             )
             .hint("check the app's path and branch; to delete an app, remove its directory (or its entry) while other apps remain"),
             Self::OwnedByAnother { object, owner, source } => {

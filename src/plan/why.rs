@@ -26,7 +26,7 @@ pub fn meaning(key: &ObjectKey, deltas: &[Delta], live: &Value, after: &Value) -
     let mut parts = Vec::new();
     if !updating.is_empty() {
         out.actions.push(Action::Update);
-        parts.push(format!("{} changes", named(&updating)));
+        parts.push(changing(&updating));
     }
     if let Some(delta) = scaling.first() {
         out.actions.push(Action::Scale);
@@ -36,7 +36,7 @@ pub fn meaning(key: &ObjectKey, deltas: &[Delta], live: &Value, after: &Value) -
         out.actions.push(Action::Rollout);
         let held = restart_held(key, after);
         out.restarts = held.is_none();
-        parts.push(format!("{} changes: {}", named(&rolling), held.unwrap_or_else(|| restart(key, live, after))));
+        parts.push(format!("{}: {}", changing(&rolling), held.unwrap_or_else(|| restart(key, live, after))));
     }
     out.why = parts.join("; ");
     out
@@ -66,15 +66,15 @@ fn shown(value: Option<&Value>) -> String {
     value.map_or_else(|| "unset".to_owned(), ToString::to_string)
 }
 
-/// `image`, `image and label app`, `5 fields`.
-fn named(deltas: &[&Delta]) -> String {
+/// `image changes`, `image and label app change`, `5 fields change`.
+fn changing(deltas: &[&Delta]) -> String {
     let mut names: Vec<String> = deltas.iter().map(|delta| label(&delta.path)).collect();
     names.dedup();
     match names.as_slice() {
-        [] => "nothing".to_owned(),
-        [one] => one.clone(),
-        [one, two] => format!("{one} and {two}"),
-        many => format!("{} fields", many.len()),
+        [] => "nothing changes".to_owned(),
+        [one] => format!("{one} changes"),
+        [one, two] => format!("{one} and {two} change"),
+        many => format!("{} fields change", many.len()),
     }
 }
 

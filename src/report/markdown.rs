@@ -8,7 +8,9 @@
 
 use super::base_note::BaseNote;
 use super::object_diff::{Line, ObjectDiffs};
-use super::wording::{actions, clean, count, counts, place, plural, restarts, short_revision, symbol};
+use super::wording::{
+    Standing, actions, clean, count, counts, headline, place, plural, restarts, short_revision, standing, symbol,
+};
 use crate::object::Problem;
 use crate::plan::change::{AppPlan, Change, PlanReport, PolicyFinding};
 
@@ -51,8 +53,9 @@ fn markdown(report: &PlanReport, diffs: &ObjectDiffs, base: Option<&BaseNote>, m
 
 /// The plan in one line: `2 to create, 1 to roll out (3 pods restart: image)`.
 pub fn plan_sentence(report: &PlanReport, diffs: &ObjectDiffs) -> String {
-    let total = count(report.apps.iter().flat_map(|app| &app.changes));
-    let notes: Vec<String> = report.apps.iter().filter_map(|app| restart_note(app, diffs)).collect();
+    let total = count(report.pending());
+    let done = report.apps.iter().filter(|app| !app.blocked);
+    let notes: Vec<String> = done.filter_map(|app| restart_note(app, diffs)).collect();
     let restart = match notes.as_slice() {
         [one] => Some(one.clone()),
         _ => None,
@@ -112,17 +115,19 @@ fn fit(head: String, parts: &[Part], max_length: usize, command: &str) -> String
 
 /// `**2 to create, 1 to roll out (3 pods restart: image)** in 2 apps · 12 unchanged`
 fn overview(report: &PlanReport, diffs: &ObjectDiffs) -> String {
-    let total = count(report.apps.iter().flat_map(|app| &app.changes));
-    let changed = report.apps.iter().filter(|app| !app.changes.is_empty()).count();
+    let total = count(report.pending());
+    let changed = report.apps.iter().filter(|app| !app.blocked && !app.changes.is_empty()).count();
     let unchanged: usize = report.apps.iter().map(|app| app.unchanged).sum();
-    let failed = report.apps.iter().filter(|app| app.error.is_some()).count();
-    let notes: Vec<String> = report.apps.iter().filter_map(|app| restart_note(app, diffs)).collect();
+    let stand = |wanted: Standing| report.apps.iter().filter(|app| standing(app) == wanted).count();
+    let (failed, in_part, waiting) = (stand(Standing::Blocked), stand(Standing::InPart), stand(Standing::Waits));
+    let done = report.apps.iter().filter(|app| !app.blocked);
+    let notes: Vec<String> = done.filter_map(|app| restart_note(app, diffs)).collect();
     let restart = match notes.as_slice() {
         [] => None,
         [one] => Some(one.clone()),
         several => Some(format!("pods restart in {} apps", several.len())),
     };
-    let mut parts = vec![if total.is_empty() && (failed > 0 || report.error.is_some()) {
+    let mut parts = vec![if total.is_empty() && (failed + in_part > 0 || report.error.is_some()) {
         "**There is no plan.**".to_owned()
     } else if total.is_empty() {
         "**Nothing to do.**".to_owned()
@@ -134,6 +139,12 @@ fn overview(report: &PlanReport, diffs: &ObjectDiffs) -> String {
     }
     if failed > 0 {
         parts.push(format!("❌ {} cannot be planned", plural(failed, "app")));
+    }
+    if in_part > 0 {
+        parts.push(format!("❌ {} can be planned in part only", plural(in_part, "app")));
+    }
+    if waiting > 0 {
+        parts.push(format!("⚠️ deletions of {} wait for approval", plural(waiting, "app")));
     }
     let denied = report.apps.iter().flat_map(|app| &app.policy).filter(|finding| finding.action == "deny").count();
     if denied > 0 {
@@ -153,11 +164,15 @@ fn app_parts(app: &AppPlan, diffs: &ObjectDiffs, parts: &mut Vec<Part>) {
     if app.changes.is_empty() && app.error.is_none() && app.policy.is_empty() {
         return;
     }
-    let headline = match &app.error {
-        Some(_) => "❌ cannot be planned".to_owned(),
-        None => escape(&counts(&count(&app.changes), restart_note(app, diffs).as_deref())),
+    let sign = match standing(app) {
+        Standing::Whole => "",
+        Standing::Waits => "⚠️ ",
+        Standing::InPart | Standing::Blocked => "❌ ",
     };
-    parts.push(Part::of(format!("#### {} → {}: {headline}\n\n", code(&app.name), code(&app.cluster))));
+    let headline = escape(&headline(app, restart_note(app, diffs).as_deref()));
+    let first: Vec<String> = app.depends_on.iter().map(|name| code(name)).collect();
+    let after = if first.is_empty() { String::new() } else { format!(" (after {})", first.join(", ")) };
+    parts.push(Part::of(format!("#### {} → {}: {sign}{headline}{after}\n\n", code(&app.name), code(&app.cluster))));
     parts.extend(app.error.iter().map(|error| Part::of(problem(error))));
     parts.extend(findings(&app.policy).map(Part::of));
     let hold = app.hold.as_ref().filter(|_| !app.changes.is_empty());

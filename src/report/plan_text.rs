@@ -9,7 +9,8 @@ use super::base_note::BaseNote;
 use super::object_diff::{Line, ObjectDiffs};
 use super::sync_report::{AppSync, Outcome, SyncReport, SyncedChange};
 use super::wording::{
-    actions, clean, count, counts, duration, place, plural, problem, restarts, short_revision, symbol,
+    Standing, actions, clean, count, counts, duration, headline, place, plural, problem, restarts, short_revision,
+    standing, symbol,
 };
 use crate::health::Health;
 use crate::object::Problem;
@@ -66,14 +67,17 @@ fn app_text(app: &AppPlan, diffs: &ObjectDiffs, out: &mut String) {
         foreseen.or_else(|| diffs.pods(&app.name, &app.cluster, &change.object))
     };
     let restart = restarts(app, &pods);
-    let headline = match &app.error {
-        Some(error) if waits_for_approval(error) => {
-            paint(YELLOW, &format!("{}; deletions wait for approval", counts(&count(&app.changes), restart.as_deref())))
-        }
-        Some(_) => paint(RED, "cannot be planned"),
-        None => counts(&count(&app.changes), restart.as_deref()),
+    let headline = headline(app, restart.as_deref());
+    let headline = match standing(app) {
+        Standing::Whole => headline,
+        Standing::Waits => paint(YELLOW, &headline),
+        Standing::InPart | Standing::Blocked => paint(RED, &headline),
     };
-    let _ = writeln!(out, "{} → {}: {headline}", paint(BOLD, &clean(&app.name)), clean(&app.cluster));
+    let _ = write!(out, "{} → {}: {headline}", paint(BOLD, &clean(&app.name)), clean(&app.cluster));
+    if !app.depends_on.is_empty() {
+        let _ = write!(out, "  {}", paint(DIM, &format!("after {}", clean(&app.depends_on.join(", ")))));
+    }
+    out.push('\n');
     let errors = app.error.iter().filter(|_| app.errors.is_empty()).chain(&app.errors);
     for error in errors {
         tell_problem(error, "  ", out);
@@ -92,11 +96,6 @@ fn app_text(app: &AppPlan, diffs: &ObjectDiffs, out: &mut String) {
         }
     }
     out.push('\n');
-}
-
-/// True for an error that only holds deletions back: the rest of the plan is carried out.
-fn waits_for_approval(error: &Problem) -> bool {
-    matches!(error.reason.as_str(), "PruneLimit" | "ForeignContents" | "DataLoss")
 }
 
 fn style_of(change: &Change) -> Style {
@@ -185,14 +184,15 @@ fn tell_finding(finding: &PolicyFinding, out: &mut String) {
 
 /// The last lines: the sum, and what to run next.
 fn summary(report: &PlanReport, base: Option<&BaseNote>) -> String {
-    let errors = || report.apps.iter().filter_map(|app| app.error.as_ref()).chain(&report.error);
-    let waiting = errors().filter(|error| waits_for_approval(error)).count();
-    let failed = errors().count() - waiting;
+    let stand = |wanted: Standing| report.apps.iter().filter(|app| standing(app) == wanted).count();
+    let (waiting, in_part) = (stand(Standing::Waits), stand(Standing::InPart));
+    let failed = stand(Standing::Blocked);
+    let wrong = failed + in_part + waiting + usize::from(report.error.is_some());
     let unchanged: usize = report.apps.iter().map(|app| app.unchanged).sum();
-    let total = count(report.apps.iter().flat_map(|app| &app.changes));
+    let total = count(report.pending());
     let revision = short_revision(report.revision.as_deref());
     let mut out = String::new();
-    if total.is_empty() && failed + waiting == 0 {
+    if total.is_empty() && wrong == 0 {
         let _ = writeln!(
             out,
             "{}",
@@ -212,8 +212,14 @@ fn summary(report: &PlanReport, base: Option<&BaseNote>) -> String {
         let sentence = format!("{} cannot be planned; nothing of it would change.", plural(failed, "app"));
         let _ = writeln!(out, "{}", paint(RED, &sentence));
     }
+    if in_part > 0 {
+        let sentence =
+            format!("{} can be planned in part only: what is wrong is left as it is.", plural(in_part, "app"));
+        let _ = writeln!(out, "{}", paint(RED, &sentence));
+    }
     if waiting > 0 {
-        let sentence = format!("{} waits with deletions until they are approved.", plural(waiting, "app"));
+        let verb = if waiting == 1 { "waits" } else { "wait" };
+        let sentence = format!("{} {verb} with deletions until they are approved.", plural(waiting, "app"));
         let _ = writeln!(out, "{}", paint(YELLOW, &sentence));
     }
     if !total.is_empty() {
@@ -282,6 +288,7 @@ pub fn sync_text(report: &SyncReport) -> String {
     let sentence = match (of(Outcome::Applied), of(Outcome::Failed), of(Outcome::Skipped)) {
         (0, 0, 0) if unwell > 0 => format!("{revision}: nothing was applied."),
         (0, 0, 0) => format!("{revision}: nothing to do."),
+        (0, 0, skipped) => format!("{revision}: nothing was applied, {skipped} skipped."),
         (applied, 0, 0) => format!("{revision}: {applied} applied."),
         (applied, failed, skipped) => format!("{revision}: {applied} applied, {failed} failed, {skipped} skipped."),
     };

@@ -32,24 +32,13 @@ fn change(object: ObjectRef, actions: &[Action], why: &str, source: Option<(&str
 }
 
 fn report(apps: Vec<AppPlan>) -> PlanReport {
-    let mut summary = BTreeMap::new();
-    for action in apps.iter().flat_map(|app| &app.changes).flat_map(|change| &change.actions) {
-        *summary.entry(*action).or_insert(0) += 1;
-    }
-    PlanReport { revision: Some(REVISION.into()), apps, summary, error: None }
+    let mut report = PlanReport { revision: Some(REVISION.into()), apps, summary: BTreeMap::new(), error: None };
+    report.sum_up();
+    report
 }
 
 fn app(name: &str, changes: Vec<Change>) -> AppPlan {
-    AppPlan {
-        name: name.into(),
-        cluster: "prod".into(),
-        error: None,
-        errors: vec![],
-        changes,
-        unchanged: 4,
-        policy: vec![],
-        hold: None,
-    }
+    AppPlan { name: name.into(), cluster: "prod".into(), changes, unchanged: 4, ..AppPlan::default() }
 }
 
 fn deployment(replicas: u32, image: &str) -> Value {
@@ -106,6 +95,7 @@ pub(super) fn plan() -> (PlanReport, ObjectDiffs) {
     }];
     let mut broken = app("api", vec![]);
     broken.unchanged = 0;
+    broken.blocked = true;
     broken.error = Some(
         Problem::new(
             "PolicyDenied",

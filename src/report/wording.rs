@@ -104,6 +104,44 @@ pub(super) fn restarts(plan: &AppPlan, pods: &dyn Fn(&Change) -> Option<u64>) ->
     })
 }
 
+/// How an app's plan stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// All of it would be carried out.
+    Whole,
+    /// Its deletions wait for an approval.
+    Waits,
+    /// What is wrong is left as it is, the rest is carried out.
+    InPart,
+    /// Nothing is carried out.
+    Blocked,
+}
+
+/// How an app's plan stands.
+pub(super) fn standing(plan: &AppPlan) -> Standing {
+    match &plan.error {
+        None => Standing::Whole,
+        Some(_) if plan.blocked => Standing::Blocked,
+        // These hold only deletions back: the rest of the plan is carried out.
+        Some(error) if matches!(error.reason.as_str(), "PruneLimit" | "ForeignContents" | "DataLoss") => {
+            Standing::Waits
+        }
+        Some(_) => Standing::InPart,
+    }
+}
+
+/// What an app's plan comes to, after its name. `restarts` is what [`restarts`] says.
+pub(super) fn headline(plan: &AppPlan, restarts: Option<&str>) -> String {
+    let counts = counts(&count(&plan.changes), restarts);
+    match standing(plan) {
+        Standing::Whole => counts,
+        Standing::Waits => format!("{counts}; deletions wait for approval"),
+        Standing::InPart => format!("{counts}; the rest cannot be planned"),
+        Standing::Blocked if plan.changes.is_empty() => "cannot be planned".to_owned(),
+        Standing::Blocked => "cannot be planned: nothing of it is done, this would follow".to_owned(),
+    }
+}
+
 /// The word that says what changes in a pod template: `image` of `.spec.template.spec.containers[name="a"].image`.
 fn template_field(path: &str) -> Option<String> {
     let inner = path.split_once(".template.")?.1;

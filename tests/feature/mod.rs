@@ -18,6 +18,7 @@ mod hooks;
 mod https_remote;
 mod kube_prometheus;
 mod meanwhile;
+mod messages;
 
 mod oneshot;
 mod oneshot_failure;

@@ -149,9 +149,8 @@ impl Scratch {
         if !line.contains("--repo") && !self.path().join("driftless.toml").exists() {
             command.args(["--repo", "."]);
         }
-        let needs_no_cluster =
-            ["check", "render", "log"].iter().any(|name| line.starts_with(name)) || line.contains("--embedded");
-        if !line.contains("--kubeconfig") && !needs_no_cluster {
+        let needs_no_cluster = ["check", "render", "log"].iter().any(|name| line.starts_with(name));
+        if !line.contains("--kubeconfig") && !needs_no_cluster && self.kubeconfig.exists() {
             command.arg("--kubeconfig").arg(&self.kubeconfig);
         }
         // The kubectl and helm of the control plane's folder, where there is one, come first.

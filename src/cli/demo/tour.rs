@@ -4,7 +4,7 @@ use super::stage::{Stage, image};
 use super::watcher::number;
 use super::{Step, Summary};
 use crate::cli::output::print_text;
-use crate::object::{Live, Manifest, Problem};
+use crate::object::{Live, Manifest, Problem, counted};
 use crate::report::{ContextKind, Note, State};
 use crate::source::Revision;
 use anstyle::{AnsiColor, Style};
@@ -195,8 +195,8 @@ async fn rollout(stage: &Stage) -> Outcome {
             .filter(|p| !p.to_string().contains("web:1.1") && p.pointer("/metadata/deletionTimestamp").is_none());
         match (fewest, old.count()) {
             (3.., 0) if fewest < i64::MAX => Ok(format!("{text}, never fewer than {fewest} ready")),
-            (_, 0) => Err(format!("only {fewest} pods were ready at one moment")),
-            (_, old) => Err(format!("{old} pods still run the old image")),
+            (_, 0) => Err(format!("only {fewest} of 3 pods were ready at one moment")),
+            (_, old) => Err(format!("{} with the old image still there", counted(old, "pod"))),
         }
     });
     outcome(&revision, seen.await)
