@@ -344,7 +344,8 @@ async fn look_at(engine: &Engine, wanted: &Wanted<'_>, key: &[u8], seen: Seen, r
     }
     let known = facts(engine, wanted.policies, &kinds, &snapshot, &desired).await?;
     let input = plan::PlanInput { dry_runs: &answers, ..input };
-    let (mut planned, writes) = plan::plan_with_writes(&input);
+    let (mut planned, writes) =
+        if wanted.policies.is_empty() { (plan::plan(&input), Vec::new()) } else { plan::plan_with_writes(&input) };
     let mut findings = admit(&writes, wanted.policies, &known).map_err(|denied| Halt::Denied(denied.findings))?;
     said::add(&mut findings, heard);
     planned.plan.policy = findings;

@@ -27,7 +27,7 @@ fn child() {
     tracing::error!(problem = %told, hint = told.hint, "a worker is gone");
     println!("{}", serde_json::to_string(&told).unwrap());
     let task = runtime.spawn(async {
-        let parsed: Result<u8, String> = Err(CANARY.to_owned());
+        let parsed: Result<u8, String> = std::hint::black_box(Err(CANARY.to_owned()));
         parsed.unwrap()
     });
     assert!(runtime.block_on(task).is_err());
