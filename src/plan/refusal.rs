@@ -53,11 +53,12 @@ impl Refusal {
     pub fn problem(&self, app: &str) -> Problem {
         let approve = format!("look at the plan, then `driftless approve {app}`");
         match self {
-            Self::EmptySource { members } => Problem::new(
-                "EmptySource",
-                format!("app `{app}` renders to nothing, but owns {}: refused to delete all", counted(*members, "object")),
-            )
-            .hint("check the app's path and branch; to delete an app, remove its directory (or its entry) while other apps remain"),
+            Self::EmptySource { members } => {
+                let which = if *members == 1 { "refused to delete it" } else { "refused to delete them all" };
+                let owned = counted(*members, "object");
+                Problem::new("EmptySource", format!("app `{app}` renders to nothing, but owns {owned}: {which}"))
+            .hint("check the app's path and branch; to delete an app, remove its directory (or its entry) while other apps remain")
+            }
             Self::OwnedByAnother { object, owner, source } => {
                 Problem::new("OwnedByAnother", format!("{object} belongs to {owner}"))
                     .at(&source.file, source.line)

@@ -6,6 +6,7 @@
 use super::gitea::Hosted;
 use crate::support::daemon::{Cluster, Daemon, PATIENCE};
 use crate::support::gitea::OWNER;
+use crate::support::scratch::Scratch;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
@@ -243,6 +244,89 @@ fn nothing_secret_is_ever_said() {
     run(&mut shown, &daemon, &cluster, &["render", "--show-secrets", "--config", &file]);
     assert!(!shown.places_of(&[changed, other]).is_empty(), "{:?}", shown.0);
     assert!(heard.0.len() > 100, "{}", heard.0.len());
+    let found = heard.places_of(&canaries);
+    assert!(found.is_empty(), "{}:\n{}", found.len(), found.join("\n\n"));
+}
+
+/// What needs no Git host: a local repository, its notes, and every command beside the daemon.
+#[test]
+fn nothing_secret_is_said_without_a_host() {
+    let cluster = Cluster::embedded();
+    let scratch = Scratch::quickstart("quiet", "");
+    let names = ["data", "string", "applied", "changed", "invalid", "nested", "typo", "denied"];
+    let canaries = names.map(canary);
+    let [data, string, applied, changed, invalid, nested, typo, denied] = canaries.clone();
+
+    cluster.kubectl(&["create", "namespace", &scratch.namespace]);
+    let file = scratch.path("applied.yaml");
+    std::fs::write(&file, secret("adopted", &format!("stringData: {{password: {applied}}}"))).unwrap();
+    cluster.kubectl(&["-n", &scratch.namespace, "apply", "-f", &file.display().to_string()]);
+    std::fs::remove_file(&file).unwrap();
+
+    let coded = STANDARD.encode(&data);
+    scratch.write("motd/secret.yaml", &secret("twin", &format!("data: {{a: {coded}}}\nstringData: {{s: {string}}}")));
+    scratch.write("motd/adopted.yaml", &secret("adopted", &format!("stringData: {{password: {string}}}")));
+    let first = scratch.push("secrets");
+    let mut heard = Heard::default();
+    let repository = scratch.bare().display().to_string();
+    let mut daemon = Daemon::start_with(&scratch, &cluster, &["-vv", "--repo", &repository], "cache");
+    daemon.succeeds(&scratch, &first);
+    let tell = |heard: &mut Heard, args: &[&str]| {
+        run(heard, &daemon, &cluster, &[args, &["--repo", &repository]].concat());
+    };
+
+    let coded = STANDARD.encode(&changed);
+    scratch.write("motd/secret.yaml", &secret("twin", &format!("data: {{a: {coded}}}\nstringData: {{s: {changed}}}")));
+    let second = scratch.push("other secrets");
+    for output in ["text", "json", "markdown"] {
+        tell(&mut heard, &["plan", "--revision", &second, "--base", &first, "-vv", "-o", output]);
+        tell(&mut heard, &["plan", "--revision", &first, "-vv", "-o", output]);
+    }
+    daemon.succeeds(&scratch, &second);
+
+    for (name, rest) in [
+        ("invalid", format!("data: {{password: \"{invalid} is no base64!\"}}")),
+        ("nested", format!("stringData: {{password: {{deep: {nested}}}}}")),
+        ("typed", format!("type: kubernetes.io/dockerconfigjson\nstringData: {{.dockerconfigjson: '{{{nested}'}}")),
+        ("typo", format!("stringdata: {{password: {typo}}}")),
+    ] {
+        scratch.write("motd/broken.yaml", &secret(name, &rest));
+        let commit = scratch.push(name);
+        let (state, _) = daemon.ended(&scratch, &commit);
+        assert!(state == "error" || state == "failure", "{name}: {state}");
+        for args in [["check", "-v"], ["render", "-v"], ["plan", "-v"], ["status", "-v"]] {
+            tell(&mut heard, &args);
+        }
+    }
+    scratch.write("motd/broken.yaml", &secret("denied", &format!("stringData: {{password: {denied}}}")));
+    scratch.write("policies/no.yaml", POLICY);
+    let text = scratch.settings_text("") + "[policy]\npaths = [\"policies\"]\n";
+    scratch.write("driftless.toml", &text);
+    let commit = scratch.push("denied");
+    let (_, said) = daemon.ended(&scratch, &commit);
+    assert!(said.contains("no-such-secret"), "{said}");
+    for args in
+        [&["plan"][..], &["check", "-o", "json"], &["plan", "-o", "markdown"], &["log", "-o", "json"], &["status"]]
+    {
+        tell(&mut heard, args);
+    }
+
+    heard.add("/metrics", daemon.get("/metrics").unwrap().1);
+    daemon.terminate();
+    assert!(daemon.wait(PATIENCE).is_some(), "it ends");
+    for args in [&["sync", "--timeout", "20s"][..], &["sync", "--timeout", "20s", "-o", "json"]] {
+        run(&mut heard, &daemon, &cluster, &[args, &["--repo", &repository]].concat());
+    }
+    scratch.git(&["fetch", "-q", "origin", "refs/notes/*:refs/notes/*"]);
+    heard.add("the notes", scratch.git(&["log", "-p", "--format=%B", "refs/notes/driftless"]));
+    heard.add("ConfigMaps", cluster.get("/api/v1/configmaps").unwrap().to_string());
+    heard.add("events", cluster.get("/api/v1/events").unwrap().to_string());
+    heard.add("the daemon's log", daemon.log());
+    heard.files(&scratch.path("cache/outbox"));
+    let mut shown = Heard::default();
+    run(&mut shown, &daemon, &cluster, &["render", "--show-secrets", "--repo", &repository]);
+    assert!(!shown.places_of(&[changed]).is_empty(), "it would be found: {:?}", shown.0);
+    assert!(heard.0.len() > 60, "{}", heard.0.len());
     let found = heard.places_of(&canaries);
     assert!(found.is_empty(), "{}:\n{}", found.len(), found.join("\n\n"));
 }

@@ -141,7 +141,7 @@ on_every_cluster! {
         app.run("sync").exits(4);
         app.remove("a").remove("b").commit("an empty tree");
         app.run("plan").exits(4);
-        app.run("sync").exits(4).says("refused to delete them all");
+        app.run("sync").exits(4).says("refused to delete it");
         assert!(cluster.has(&ns, "configmap/c6") && cluster.has(&ns, "configmap/b"));
         seen("5 of 6 removed: PruneLimit until approved; emptied app, empty tree, wrong path: refused, nothing pruned");
     }
