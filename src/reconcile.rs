@@ -17,13 +17,13 @@ mod merges;
 mod reviewed;
 mod said;
 
+pub use self::merges::ask as ask_host;
+pub use self::reviewed::{Unreviewed, foresee_hold};
+
 use self::bookkeeping::{
     LockKeeper, announce, conclude, note_afterwards, note_finished, remember_unchanged, save_stubbornly,
     take_in_results,
 };
-pub use self::merges::ask as ask_host;
-pub use self::reviewed::{Unreviewed, foresee_hold};
-
 use self::look::{
     Ready, ask, facts, foreign_contents, hooks_done, kinds_for, name_owners, objects_of_interest, ready, unhealthy,
     well_formed,

@@ -108,12 +108,15 @@ impl Judge<'_> {
             return None;
         }
         let known = parent.hold.as_ref().filter(|hold| hold.digest.as_ref() == Some(&wanted.rendered.digest));
+        let known = known.filter(|hold| hold.is_unreviewed());
         let now = || Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        let since = known.filter(|hold| hold.is_unreviewed()).map_or_else(now, |hold| hold.since.clone());
+        let since = known.map_or_else(now, |hold| hold.since.clone());
+        // Of the commit that brought the content: later ones that change nothing write nothing.
+        let first = known.map_or(revision, |hold| &hold.revision).to_owned();
         // The command first: hosts cut what is long.
         let (app, why) = (&wanted.app.name, reason(&open, &why(&open, parent, &ties, &answers)));
         let hold = Hold {
-            revision: revision.to_owned(),
+            revision: first,
             digest: Some(wanted.rendered.digest.clone()),
             reason: format!("waits for `driftless approve {app}` (see `driftless plan`): {why}"),
             since,
@@ -151,21 +154,21 @@ fn why(open: &BTreeMap<Removal, String>, parent: &Parent, ties: &Ties, answers: 
     for review in parent.reviews.iter().filter(has) {
         let pull = review.pull;
         let all = open.keys().all(|removal| review.removes.contains(removal));
-        let has = format!("pull request #{pull} has {}", if all { "this plan" } else { "a part of this plan" });
+        let words = format!("pull request #{pull} has {}", if all { "this plan" } else { "a part of this plan" });
         said.push(match (&review.merged, answers.standings.get(&pull), &answers.failure) {
             (Some(merge), ..) => {
                 let commit: String = merge.commit.iter().flat_map(|commit| commit.chars()).take(7).collect();
                 let commit = if commit.is_empty() { commit } else { format!(" as {commit}") };
-                format!("{has}, but was merged{commit}, which is not new here")
+                format!("{words}, but was merged{commit}, which is not new here")
             }
-            (None, Some(Standing::Open), _) => format!("{has} but is not merged"),
+            (None, Some(Standing::Open), _) => format!("{words} but is not merged"),
             (None, Some(Standing::Closed), _) => {
-                format!("{has} but was closed without a merge")
+                format!("{words} but was closed without a merge")
             }
             (None, _, Some(failure)) => {
-                format!("{has}, but whether it is merged cannot be asked ({failure})")
+                format!("{words}, but whether it is merged cannot be asked ({failure})")
             }
-            (None, ..) => format!("{has}, but the host was not asked about it"),
+            (None, ..) => format!("{words}, but the host was not asked about it"),
         });
     }
     if !said.is_empty() {
