@@ -17,7 +17,8 @@ pub fn yaml_text(value: Option<&Value>) -> String {
             Value::Object(map) if !map.is_empty() => block_map(map, 0, &mut out),
             Value::Array(items) if !items.is_empty() => block_list(items, 0, &mut out),
             scalar => {
-                inline(scalar, 0, &mut out);
+                // Indented: a line that begins with `---` would end the document.
+                inline(scalar, 1, &mut out);
                 out.push('\n');
             }
         }
@@ -252,6 +253,11 @@ mod tests {
         for text in ["a", "web:1", "/healthz", "apps/v1", "a b", "image@sha256:00", "a.b/c", "./x"] {
             assert_eq!(scalar(text), text);
         }
+    }
+
+    #[test]
+    fn a_document_of_lines_holds_what_looks_like_the_end_of_one() {
+        assert_eq!(yaml_text(Some(&json!("#\n---"))), "|-\n  #\n  ---\n");
     }
 
     fn any_value() -> impl Strategy<Value = Value> {
