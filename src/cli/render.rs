@@ -5,6 +5,7 @@ use super::exit::Exit;
 use super::output::{print_json, print_problems, print_text};
 use super::setup::{Setup, no_apps};
 use crate::object::{Desired, Manifest, Problem};
+use crate::plan::redact::is_open_in_a_secret;
 use crate::policy::PolicySet;
 use crate::report::yaml_text::yaml_text;
 use crate::scope::Member;
@@ -71,9 +72,14 @@ pub async fn render(args: &Render) -> Result<Exit, Vec<Problem>> {
 fn hidden(object: &Desired) -> Value {
     let mut value = object.object.clone();
     if object.key().is("", "Secret") {
-        for field in ["data", "stringData"] {
-            if let Some(map) = value.get_mut(field).and_then(Value::as_object_mut) {
-                map.values_mut().for_each(|v| *v = Value::String("(hidden; --show-secrets shows it)".into()));
+        let hide = |value: &mut Value| *value = Value::String("(hidden; --show-secrets shows it)".into());
+        // Also of a field that is misspelt, or put where it does not belong.
+        let fields = value.as_object_mut().into_iter().flat_map(|fields| fields.iter_mut());
+        for (_, value) in fields.filter(|(name, _)| !is_open_in_a_secret(name)) {
+            match value {
+                Value::Object(map) => map.values_mut().for_each(hide),
+                Value::Null => {}
+                other => hide(other),
             }
         }
         if let Some(annotations) = value.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {

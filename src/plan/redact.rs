@@ -22,10 +22,9 @@ pub fn object(key: &ObjectKey, value: &Value, secret_key: &[u8]) -> Value {
     if !is_secret(key) {
         return out;
     }
-    for field in ["data", "stringData"] {
-        if let Some(value) = out.get_mut(field) {
-            *value = hide(value, secret_key);
-        }
+    let fields = out.as_object_mut().into_iter().flat_map(|fields| fields.iter_mut());
+    for (_, value) in fields.filter(|(name, _)| !is_open_in_a_secret(name)) {
+        *value = hide(value, secret_key);
     }
     if let Some(annotations) = out.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
         for value in annotations.values_mut().filter(|value| may_repeat_the_secret(value)) {
@@ -45,9 +44,14 @@ fn is_hidden(key: &ObjectKey, path: &FieldPath, value: &Value) -> bool {
     };
     match (field(0), field(1)) {
         (Some("metadata"), Some("annotations")) => may_repeat_the_secret(value),
-        (Some("metadata" | "type" | "immutable" | "apiVersion" | "kind"), _) => false,
+        (Some(name), _) => !is_open_in_a_secret(name),
         _ => true,
     }
+}
+
+/// True for the fields at a Secret's root that hold no value of it. Any other may: `stringdata` is misspelt, and holds one.
+pub fn is_open_in_a_secret(field: &str) -> bool {
+    matches!(field, "metadata" | "type" | "immutable" | "apiVersion" | "kind")
 }
 
 /// Tools write copies of the object into annotations (`last-applied-configuration`, `objectset.rio.cattle.io/applied`,
