@@ -71,7 +71,7 @@ on_every_cluster! {
         assert!(!has_inventory(cluster, &app, "a"));
         app.remove("c").commit("all are removed");
         app.run("plan").exits(4);
-        app.run("sync").exits(4).says("refused to delete it");
+        app.run("sync").exits(4).says("refused to delete them all");
         assert!(cluster.has(&ns, "configmap/b1"));
         assert_eq!(app.states().last().unwrap(), &("failure".to_owned(), Some(4)));
         seen("moved and renamed: 4 of 4 uids kept; removed app: pruned, no inventory left; all removed: refused");
