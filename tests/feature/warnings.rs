@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 
 const API: &str = "admissionregistration.k8s.io/v1";
 
-/// A policy of the cluster that warns of ConfigMaps and Secrets in one namespace.
-fn warning_policy(cluster: &Cluster, namespace: &str) {
+/// A policy of the cluster that warns of ConfigMaps and Secrets in a namespace, and in another one to see it work.
+fn warning_policy(cluster: &Cluster, namespace: &str, probe: &str) {
     let document = |kind: &str, spec: Value| json!({"apiVersion": API, "kind": kind, "metadata": {"name": namespace}, "spec": spec});
     let rules = json!({"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"],
         "resources": ["configmaps", "secrets"]}]});
     let policy = json!({"matchConstraints": rules, "validations": [{"expression": "object.?data.?v.orValue('') == 'fine'",
         "messageExpression": "'v is ' + object.?data.?v.orValue('unset')"}]});
-    let selector = json!({"matchLabels": {"kubernetes.io/metadata.name": namespace}});
+    let selector = json!({"matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "In", "values": [namespace, probe]}]});
     let binding = json!({"policyName": namespace, "validationActions": ["Warn"], "matchResources": {"namespaceSelector": selector}});
     let items = [document("ValidatingAdmissionPolicy", policy), document("ValidatingAdmissionPolicyBinding", binding)];
     cluster.kubectl_input("create", &json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string());
@@ -25,7 +25,7 @@ on_every_cluster! {
     fn warnings_of_the_api_server_are_findings(cluster) {
         let app = Scratch::new(cluster, "warned");
         let policy = app.namespace.clone();
-        warning_policy(cluster, &policy);
+        warning_policy(cluster, &policy, &policy);
         let map = |name: &str, value: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{v: {value}}}\n");
         app.write("a/maps.yaml", &format!("{}---\n{}", map("good", "fine"), map("bad", "odd")));
         app.write("a/secret.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: token}\ndata: {v: aHVudGVyMg==}\n");
@@ -65,16 +65,16 @@ on_every_cluster! {
     fn warnings_of_late_writes_are_told(cluster) {
         let app = Scratch::new(cluster, "late");
         let (policy, late) = (app.namespace.clone(), format!("{}-made", app.namespace));
-        warning_policy(cluster, &late);
-        app.write("probe/x.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n").commit("probe");
-        cluster.kubectl(&format!("create namespace {late}"));
-        let asks = format!("-n {late} create configmap probe --from-literal=v=odd --dry-run=server");
+        // Another namespace than the one that is made: the deletion of one takes as long as any API of the cluster is away.
+        let probe = format!("{}-probe", app.namespace);
+        warning_policy(cluster, &late, &probe);
+        cluster.kubectl(&format!("create namespace {probe}"));
+        let asks = format!("-n {probe} create configmap probe --from-literal=v=odd --dry-run=server");
         cluster.eventually("the policy to be in effect", || {
             let said = cluster.command().args(asks.split_whitespace()).output().unwrap();
             String::from_utf8_lossy(&said.stderr).contains("v is odd")
         });
-        cluster.kubectl(&format!("delete namespace {late} --wait"));
-        app.remove("probe");
+        cluster.kubectl(&format!("delete namespace {probe} --wait=false"));
         app.write("a/ns.yaml", &format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {late}}}\n"));
         app.write("a/map.yaml", &format!("# late\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: m, namespace: {late}}}\ndata: {{v: odd}}\n"));
         app.commit("one");
