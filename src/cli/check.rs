@@ -13,7 +13,7 @@ use crate::cluster::strict::{Fault, Strict};
 use crate::object::{Desired, FieldPath, Gvk, Manifest, ObjectKey, PathElement, Problem, Source, counted};
 use crate::plan::change::PolicyFinding;
 use crate::policy::{Facts, evaluate, schema};
-use crate::render::yaml::{Content, Node, parse_yaml};
+use crate::render::yaml::{Content, Document, Node, parse_yaml};
 use crate::scope::Member;
 use crate::source::SourceTree;
 use serde_json::json;
@@ -37,12 +37,17 @@ fn field_problems(
             strangers.insert(gvk);
             continue;
         };
+        if faults.is_empty() {
+            continue;
+        }
+        let files = trees.iter().filter_map(|tree| tree.file(&object.source.file).ok());
+        let read: Vec<Vec<Document>> = files.map(|bytes| parse_yaml(bytes).documents).collect();
         let told = out.len();
         for fault in faults.into_iter().take(MAX_FAULTS) {
             if out[..told].iter().any(|problem| says_twice(problem, object, &fault)) {
                 continue;
             }
-            let line = line_of(trees, object, fault.path()).unwrap_or(object.source.line);
+            let line = line_of(&read, object, fault.path()).unwrap_or(object.source.line);
             let problem = Problem::new("InvalidObject", words(&fault)).at(&object.source.file, line);
             out.push(problem.about(object.object_ref()).hint(hint(&fault, is_custom(&gvk))));
         }
@@ -91,9 +96,8 @@ fn kubernetes() -> &'static str {
 
 /// The line of a field in the file that its object stands in; `None` where the file is no plain manifest (a template, a
 /// patch), or the field comes from elsewhere.
-fn line_of(trees: &[Arc<SourceTree>], object: &Desired, path: &FieldPath) -> Option<u32> {
-    trees.iter().find_map(|tree| {
-        let documents = parse_yaml(tree.file(&object.source.file).ok()?).documents;
+fn line_of(read: &[Vec<Document>], object: &Desired, path: &FieldPath) -> Option<u32> {
+    read.iter().find_map(|documents| {
         let root = documents.iter().find_map(|document| root_at(&document.root, document.line, &object.source))?;
         let is =
             |key: &str| root.get(key).and_then(|f| f.value.as_str()) == object.object.get(key).and_then(|v| v.as_str());

@@ -55,20 +55,18 @@ pub async fn listen(
             }
         }
     };
-    let routes = Router::new().route("/webhook", post(take)).fallback(refuse).method_not_allowed_fallback(forbid);
+    let routes = Router::new()
+        .route("/webhook", post(take))
+        .fallback(|request| refused(request, StatusCode::NOT_FOUND))
+        .method_not_allowed_fallback(|request| refused(request, StatusCode::METHOD_NOT_ALLOWED));
     Server::serve(address, routes).await
 }
 
-async fn refuse(request: Request) -> StatusCode {
+/// Refuses what is not for the desk, once its body is read.
+async fn refused(request: Request, code: StatusCode) -> StatusCode {
     let (parts, body) = request.into_parts();
     let _ = whole(&parts.headers, body).await;
-    StatusCode::NOT_FOUND
-}
-
-async fn forbid(request: Request) -> StatusCode {
-    let (parts, body) = request.into_parts();
-    let _ = whole(&parts.headers, body).await;
-    StatusCode::METHOD_NOT_ALLOWED
+    code
 }
 
 /// A body to its end, or what to answer. What is too large is read on and thrown away, within [`MAX_THROWN_AWAY`]: an

@@ -38,19 +38,19 @@ pub async fn ask(host: Option<&Arc<HostClient>>, pulls: &[u64]) -> Answers {
         return out;
     };
     let pulls = pulls.to_vec();
-    let asked = tokio::task::spawn_blocking(move || {
+    let asked = off_thread(move || {
         let mut found = Vec::new();
         for pull in pulls.into_iter().take(MOST) {
             match client.standing(pull) {
                 Ok(standing) => found.push((pull, standing)),
-                Err(error) => return (found, Some(error.message)),
+                Err(error) => return Ok((found, Some(error.message))),
             }
         }
-        (found, None)
+        Ok((found, None))
     });
     let (found, failure) = match tokio::time::timeout(PATIENCE, asked).await {
         Ok(Ok(answered)) => answered,
-        Ok(Err(error)) => (Vec::new(), Some(format!("a worker ended unexpectedly: {error}"))),
+        Ok(Err(problem)) => (Vec::new(), Some(problem.message)),
         Err(_) => (Vec::new(), Some(format!("it did not answer in {} s", PATIENCE.as_secs()))),
     };
     out.standings.extend(found);
