@@ -1,7 +1,7 @@
 //! Says what happened: through the ledger (nothing twice, one final state) into the outbox, and from there to the notes.
 //!
 //! Guarantees: what is said is in the outbox before it is sent; a reporter that is down delays reports and nothing else;
-//! what an earlier process left open is closed at the start.
+//! what an earlier process left open is closed as soon as a host can be asked what was said.
 
 use super::voice::Voice;
 use crate::config::Config;
@@ -13,67 +13,139 @@ use crate::server::Metrics;
 use crate::source::{GitMirror, Revision};
 use crate::workspace::Origin;
 use jiff::Timestamp;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Commits whose statuses are looked through at the start.
 const LOOK_BACK: usize = 100;
+/// After how long a host that did not say what was said before is asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(30);
 
 /// The voice of one scope.
 pub struct Herald {
     instance: String,
     ledger: Mutex<Ledger>,
     voices: Vec<Voice>,
+    /// What is known of the time before this process.
+    memory: Mutex<Memory>,
+}
+
+#[derive(Default)]
+struct Memory {
+    /// The voices of which it is not known yet what they said before.
+    unread: BTreeSet<usize>,
+    /// What an earlier process left unsent.
+    left: Vec<Note>,
+    /// Somebody is reading.
+    reading: bool,
+    /// When to ask again those that did not answer.
+    next: Option<Instant>,
+    /// The branch's head, as far as it is known.
+    head: Option<Revision>,
+}
+
+/// What voices said before this process began, as far as they can be read.
+#[derive(Default)]
+pub struct Before {
+    said: Vec<(usize, Vec<Note>)>,
 }
 
 impl Herald {
     /// One that says nothing: of a daemon that stands by.
     pub fn silent(instance: &str) -> Self {
-        Self { instance: instance.to_owned(), ledger: Mutex::default(), voices: Vec::new() }
+        Self { instance: instance.to_owned(), ledger: Mutex::default(), voices: Vec::new(), memory: Mutex::default() }
     }
 
     /// The voice of a scope, wherever its configuration says that it is to be heard. Only for who leads the scope: what is
     /// open is taken for an earlier process's.
     pub async fn of(config: &Config, origin: &Origin, outbox: &Path, metrics: &Arc<Metrics>) -> Self {
-        let head = origin.fetch_head().await.ok();
         let (config, origin, outbox) = (config.clone(), origin.clone(), outbox.to_owned());
         let (instance, metrics) = (config.instance.name.clone(), metrics.clone());
-        let started =
-            tokio::task::spawn_blocking(move || Self::start(&config, &origin, head.as_ref(), &outbox, &metrics));
-        started.await.unwrap_or_else(|_| Self::silent(&instance))
+        let opened = tokio::task::spawn_blocking(move || Self::open(&config, &origin, &outbox, &metrics));
+        opened.await.unwrap_or_else(|_| Self::silent(&instance))
     }
 
-    /// Opens the outboxes, reads what was said, and closes what was left open. Blocks on Git and on hosts.
-    fn start(config: &Config, origin: &Origin, head: Option<&Revision>, dir: &Path, metrics: &Arc<Metrics>) -> Self {
-        let instance = config.instance.name.as_str();
-        let mut said: Vec<Note> = Vec::new();
+    /// Opens the outboxes. Asks nobody anything.
+    fn open(config: &Config, origin: &Origin, dir: &Path, metrics: &Arc<Metrics>) -> Self {
         let mut voices = Vec::new();
         for host in hosts_of(config, origin) {
-            let host = match host {
-                Ok(host) => host,
-                Err(problem) => {
-                    tracing::error!(%problem, "statuses are not sent there");
-                    continue;
+            match host {
+                Ok(host) => {
+                    let (repository, identity) = (&origin.repository.name, origin.mirror.url().identity());
+                    voices.push(Voice::open(host, repository, &identity, dir, metrics));
                 }
-            };
-            let commits = head.map(|head| lately(&origin.mirror, head)).unwrap_or_default();
-            said.extend(host.said(&commits).unwrap_or_else(|error| {
-                tracing::warn!(%error, host = host.name(), "what was said before cannot be read");
-                Vec::new()
-            }));
-            let voice = Voice::open(host, &origin.repository.name, &origin.mirror.url().identity(), dir, metrics);
-            said.extend(voice.waiting());
-            voices.push(voice);
-        }
-        let herald =
-            Self { instance: instance.to_owned(), ledger: Mutex::new(Ledger::from_notes(said.iter())), voices };
-        if let Some(head) = head {
-            for note in closing(&unfinished(&said, instance), std::slice::from_ref(head), Timestamp::now()) {
-                let notes = herald.ledger().say(note);
-                herald.send(notes);
+                Err(problem) => tracing::error!(%problem, "statuses are not sent there"),
             }
         }
-        herald
+        let waiting: Vec<Note> = voices.iter().flat_map(Voice::waiting).collect();
+        let ledger = Mutex::new(Ledger::from_notes(waiting.iter()));
+        let memory = Memory { unread: (0..voices.len()).collect(), left: waiting, ..Memory::default() };
+        Self { instance: config.instance.name.clone(), ledger, voices, memory: Mutex::new(memory) }
+    }
+
+    /// What reads what was said before of the branch's last commits, where that is not known yet and nobody is at it. It
+    /// blocks on Git and on hosts; what it finds is for [`Herald::take_in`].
+    pub fn before(
+        &self,
+        mirror: &GitMirror,
+        head: &Revision,
+    ) -> Option<impl FnOnce() -> Before + Send + 'static + use<>> {
+        let mut memory = self.memory();
+        memory.head = Some(head.clone());
+        self.close(&std::mem::take(&mut memory.left), head);
+        if memory.unread.is_empty() || memory.reading || memory.next.is_some_and(|next| Instant::now() < next) {
+            return None;
+        }
+        memory.reading = true;
+        let hosts: Vec<_> = memory.unread.iter().map(|&at| (at, self.voices[at].host().clone())).collect();
+        let (mirror, head) = (mirror.clone(), head.clone());
+        Some(move || {
+            let commits = lately(&mirror, &head);
+            let mut before = Before::default();
+            for (at, host) in hosts {
+                match host.said(&commits) {
+                    Ok(said) => before.said.push((at, said)),
+                    Err(error) => {
+                        tracing::warn!(%error, host = host.name(), "what was said before cannot be read; it is asked again");
+                    }
+                }
+            }
+            before
+        })
+    }
+
+    /// Takes in what was said before, and closes what was left open on other commits than the branch's head.
+    pub fn take_in(&self, before: Before) {
+        let head = {
+            let mut memory = self.memory();
+            memory.reading = false;
+            memory.next = Some(Instant::now() + ASK_AGAIN);
+            for (at, _) in &before.said {
+                memory.unread.remove(at);
+            }
+            memory.head.clone()
+        };
+        let said: Vec<Note> = {
+            let mut ledger = self.ledger();
+            // What this process has said is newer than what it reads.
+            let unknown = |note: &Note| ledger.state(&note.revision, &note.context).is_none();
+            let said: Vec<Note> = before.said.into_iter().flat_map(|(_, said)| said).filter(unknown).collect();
+            said.iter().for_each(|note| ledger.learn(note));
+            said
+        };
+        if let Some(head) = head {
+            self.close(&said, &head);
+        }
+    }
+
+    /// Closes what these notes leave open on other commits than the branch's head: nobody works on it any more.
+    fn close(&self, said: &[Note], head: &Revision) {
+        for note in closing(&unfinished(said, &self.instance), std::slice::from_ref(head), Timestamp::now()) {
+            let notes = self.ledger().say(note);
+            self.send(notes);
+        }
     }
 
     /// Says a state of a revision, unless it was said.
@@ -140,6 +212,10 @@ impl Herald {
 
     fn note(&self, kind: ContextKind, revision: &Revision, state: State, text: &str) -> Note {
         Note::new(Timestamp::now(), revision, &Context::new(&self.instance, kind), state, text)
+    }
+
+    fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn ledger(&self) -> std::sync::MutexGuard<'_, Ledger> {

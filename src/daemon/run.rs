@@ -66,7 +66,7 @@ impl Daemon {
                     tools: self.tools.clone(),
                     metrics: metrics.clone(),
                     readiness: readiness.clone(),
-                    herald: Herald::silent(&self.config.instance.name),
+                    herald: Herald::silent(&self.config.instance.name).into(),
                     outbox: self.outbox.clone(),
                     hints,
                     shutdown: shutdown.clone(),

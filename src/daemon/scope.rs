@@ -33,6 +33,8 @@ use tokio_util::sync::CancellationToken;
 
 /// A look that takes longer waits for a cluster: another push is told before it ends.
 const SLOW: Duration = Duration::from_secs(1);
+/// How long a new commit's announcement waits to learn what was said of it before this process began.
+const RECALL: Duration = Duration::from_secs(5);
 
 /// Where a scope gets its configuration from when the tree changes: `None` keeps what it has.
 pub type ReadConfig = Arc<dyn Fn(&Tip) -> Option<Result<Config, Vec<Problem>>> + Send + Sync>;
@@ -54,7 +56,7 @@ pub struct ScopeTask {
     /// What is not ready yet.
     pub readiness: Readiness,
     /// Its voice; silent until it leads.
-    pub herald: Herald,
+    pub herald: Arc<Herald>,
     /// Where reports wait.
     pub outbox: PathBuf,
     /// What Git hosts notify of.
@@ -135,7 +137,7 @@ impl ScopeTask {
             match (leads(until), &term) {
                 (true, None) => {
                     term = Some(self.shutdown.child_token());
-                    self.herald = Herald::of(&self.config, &self.origin, &self.outbox, &self.metrics).await;
+                    self.herald = Arc::new(Herald::of(&self.config, &self.origin, &self.outbox, &self.metrics).await);
                 }
                 (false, Some(ended)) => {
                     // Somebody else's scope now: not one more write, not one more word.
@@ -144,7 +146,7 @@ impl ScopeTask {
                     self.rest(&mut mind).await;
                     while said.try_recv().is_ok() {}
                     mind = Mind { leading: mind.leading, ..Mind::default() };
-                    self.herald = Herald::silent(&self.config.instance.name);
+                    self.herald = Arc::new(Herald::silent(&self.config.instance.name));
                     term = None;
                 }
                 _ => {}
@@ -388,6 +390,7 @@ impl ScopeTask {
                 return;
             }
         };
+        self.recall(&head).await;
         if mind.head.as_ref() == Some(&head) && mind.failures == 0 && !mind.left {
             return;
         }
@@ -406,6 +409,21 @@ impl ScopeTask {
                 self.herald.say(ContextKind::Sync, &head, State::Error, &first, Timings::default());
             }
         }
+    }
+
+    /// Learns what was said before this process began, where that is not known yet: at once where hosts answer soon, else
+    /// whenever they do.
+    async fn recall(&self, head: &Revision) {
+        let Some(read) = self.herald.before(&self.origin.mirror, head) else { return };
+        // Not kept alive by a host that is slow: the last words are said when the scope ends.
+        let herald = Arc::downgrade(&self.herald);
+        let recalled = tokio::spawn(async move {
+            let before = tokio::task::spawn_blocking(read).await.unwrap_or_default();
+            if let Some(herald) = herald.upgrade() {
+                herald.take_in(before);
+            }
+        });
+        let _ = tokio::time::timeout(RECALL, recalled).await;
     }
 
     async fn hand_out(

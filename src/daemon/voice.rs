@@ -27,6 +27,7 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// A host with its outbox.
 pub(super) struct Voice {
+    host: Host,
     outbox: Arc<Outbox>,
     /// Comments of pull requests, where the host has those.
     letters: Option<Arc<Letters>>,
@@ -48,14 +49,19 @@ impl Voice {
             left: outbox.revisions(),
             outbox: outbox.clone(),
             letters: letters.clone(),
-            host,
+            host: host.clone(),
             repository: repository.to_owned(),
             metrics: metrics.clone(),
             denied: false,
         };
         let sender = std::thread::spawn(move || carrier.run(&woken));
         let _ = wake.send(());
-        Self { outbox, letters, wake: Some(wake), sender: Some(sender) }
+        Self { host, outbox, letters, wake: Some(wake), sender: Some(sender) }
+    }
+
+    /// Where it is heard.
+    pub(super) fn host(&self) -> &Host {
+        &self.host
     }
 
     /// True where pull requests have comments.

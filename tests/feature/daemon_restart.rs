@@ -186,3 +186,33 @@ fn told_twice_to_stop() {
     let commit = scratch.push("two");
     next.succeeds(&scratch, &commit);
 }
+
+/// The second one takes over while the repository cannot be read: what the first one left open is closed all the same, as
+/// soon as it can.
+#[test]
+fn what_was_left_open_is_closed_though_the_repository_could_not_be_read_then() {
+    let cluster = Cluster::embedded();
+    let scratch = Scratch::quickstart("unread", "timeout = \"40s\"");
+    let repo = scratch.bare().display().to_string();
+    scratch.write("slow/slow.yaml", &slow(&[("one", "1"), ("two", "1")], ""));
+    let first = scratch.push("slow");
+    let leader = Daemon::start(&scratch, &cluster);
+    leader.eventually("the first commit is told of", || {
+        (scratch.states(&first, "sync") == ["pending"] && written(&cluster, &scratch.namespace, "one", "1"))
+            .then_some(())
+    });
+    let next = Daemon::start_with(&scratch, &cluster, &["--repo", &repo], "other-cache");
+    next.eventually("the second stands by", || next.has_logged("standing by").then_some(()));
+    leader.kill();
+    scratch.replace("web/app.yaml", "replicas: 1", "replicas: 2");
+    let second = scratch.push("two");
+    let branch = scratch.bare().join("refs/heads/main");
+    let head = std::fs::read(&branch).expect("the branch is a file");
+    std::fs::write(&branch, "cut off").expect("it can be written");
+    next.eventually("it cannot read", || next.has_logged("the repository cannot be read").then_some(()));
+    std::fs::write(&branch, head).expect("it can be written");
+    next.succeeds(&scratch, &second);
+    next.eventually("the older commit is closed", || scratch.ended(&first).map(|_| ()));
+    assert_eq!(scratch.states(&first, "sync"), ["pending", "superseded"]);
+    assert_eq!(scratch.states(&second, "sync"), ["pending", "success"]);
+}
