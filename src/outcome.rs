@@ -10,7 +10,7 @@ use crate::health::wait::HealthReport;
 use crate::object::{ObjectKey, ObjectRef, Problem, counted};
 use crate::plan::Planned;
 use crate::plan::change::{Action, AppPlan};
-use crate::reconcile::{Halt, Synced, with_late_warnings};
+use crate::reconcile::{Halt, Lift, Synced, with_late_warnings};
 use crate::report::State;
 use crate::report::status_report::SyncState;
 use crate::report::sync_report::{AppSync, Outcome, SyncedChange};
@@ -111,8 +111,8 @@ pub fn message(app: &App, synced: &Synced) -> String {
             });
         }
         // One that waits for an approval begins with the command.
-        Some(Halt::Held(held)) if held.approve.as_ref() == Some(&app.name) => return held.why.clone(),
-        Some(Halt::Held(held)) => return format!("{}; push a fix, or {}", held.why, held.way_out(&app.name)),
+        Some(Halt::Held(held)) if held.lift == Lift::Approve(app.name.clone()) => return held.why.clone(),
+        Some(Halt::Held(held)) => return format!("{}; {}", held.why, held.lift.sentence()),
         Some(Halt::Suspended) => return format!("suspended; `driftless resume {}` syncs it again", app.name),
         None => {}
     }

@@ -112,23 +112,29 @@ pub enum Halt {
 pub struct Held {
     /// For a person.
     pub why: String,
-    /// The app whose deletions wait for an approval, where it is that: nothing else lifts it.
-    pub approve: Option<String>,
+    /// What lifts it.
+    pub lift: Lift,
 }
 
-impl Held {
-    /// The command that lifts it, where it is `app` that is held.
-    pub fn way_out(&self, app: &str) -> String {
-        match &self.approve {
-            Some(app) => format!("`driftless approve {app}`"),
-            None => format!("`driftless resume {app}`"),
+/// What lifts a hold, with the app that it is to be done to: the held one, or one that it depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lift {
+    /// A person's word.
+    Resume(String),
+    /// An approval of deletions that nobody reviewed; nothing else does.
+    Approve(String),
+    /// The app's own success.
+    Mend(String),
+}
+
+impl Lift {
+    /// What to do, for a person.
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::Resume(app) => format!("push a fix, or `driftless resume {app}`"),
+            Self::Approve(app) => format!("push a fix, or `driftless approve {app}`"),
+            Self::Mend(app) => format!("`driftless status {app}` says what it waits for"),
         }
-    }
-}
-
-impl From<String> for Held {
-    fn from(why: String) -> Self {
-        Self { why, approve: None }
     }
 }
 
@@ -366,7 +372,10 @@ pub async fn sync(engine: &Engine, wanted: &Wanted<'_>, orders: &HowTo<'_>) -> S
             Err(halt) => return Synced { earlier, ..Synced::halted(halt) },
         };
         if orders.runs.is_some_and(|runs| looked.stored.parent.digest.as_ref() != Some(runs)) {
-            let halt = Halt::Held("something else was applied meanwhile".to_owned().into());
+            let halt = Halt::Held(Held {
+                why: "something else was applied meanwhile".to_owned(),
+                lift: Lift::Mend(wanted.app.name.clone()),
+            });
             return Synced { earlier, ..Synced::halted(halt) };
         }
         let ended = sync_once(engine, wanted, orders, looked).await;
@@ -574,7 +583,7 @@ fn halt(planned: &Planned, parent: &Parent, wanted: &Wanted<'_>, despite_hold: b
         }
         let held = held(parent, &wanted.rendered.digest, wanted.revision);
         // One that waits for a review is judged anew: a merge lifts it.
-        if let Some(held) = held.filter(|held| held.approve.is_none()) {
+        if let Some(held) = held.filter(|held| !matches!(held.lift, Lift::Approve(_))) {
             return Some(Halt::Held(held));
         }
     }
@@ -608,8 +617,9 @@ pub fn hold_on<'p>(parent: &'p Parent, digest: &Digest, revision: &Revision) -> 
 /// Why this content is held, if it is.
 pub fn held(parent: &Parent, digest: &Digest, revision: &Revision) -> Option<Held> {
     let hold = hold_on(parent, digest, revision)?;
-    let approve = hold.is_unreviewed().then(|| parent.identity.app.clone());
-    Some(Held { why: format!("held since {}: {}", hold.since, hold.reason), approve })
+    let app = parent.identity.app.clone();
+    let lift = if hold.is_unreviewed() { Lift::Approve(app) } else { Lift::Resume(app) };
+    Some(Held { why: format!("held since {}: {}", hold.since, hold.reason), lift })
 }
 
 /// The namespace of objects that name none: the app's, else the kubeconfig context's.

@@ -173,7 +173,10 @@ async fn plan_app(scene: &Scene, member: &Member) -> (PlannedApp, Exit) {
             (PlannedApp { shown: failed(denial, findings), planned: None }, Exit::Refused)
         }
         Err(Halt::Held(held)) => (
-            PlannedApp { shown: failed(Some(Problem::new("Held", held.why)), Vec::new()), planned: None },
+            PlannedApp {
+                shown: failed(Some(Problem::new("Held", held.why).hint(held.lift.sentence())), Vec::new()),
+                planned: None,
+            },
             Exit::Refused,
         ),
         Err(Halt::Suspended) => {

@@ -23,7 +23,7 @@ use crate::object::{Gk, Manifest as _, ObjectKey, ObjectRef};
 use crate::outcome::{Ending, blames_new_pods, ending, message, report, sync_state};
 use crate::plan::{PlanOptions, owned_digest};
 use crate::policy::PolicySet;
-use crate::reconcile::{Halt, History, HowTo, Progress, Synced, Wanted, held, look, sync};
+use crate::reconcile::{Halt, Held, History, HowTo, Progress, Synced, Wanted, held, look, sync};
 use crate::render::{Rendered, Tools};
 use crate::report::host::wire::HostClient;
 use crate::report::letters::Letter;
@@ -164,7 +164,7 @@ struct Mind {
     stored: Option<StoredParent>,
     ending: Option<Ending>,
     /// The target waits for an app that it depends on: why.
-    held_back: Option<String>,
+    held_back: Option<Held>,
     /// The last round stopped before everything was written.
     unfinished: bool,
     drifted: bool,

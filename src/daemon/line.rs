@@ -27,6 +27,8 @@ pub struct Blocked {
     pub ending: Ending,
     /// For a person.
     pub why: String,
+    /// The app that it waits for.
+    pub on: String,
     /// What it waits for went back to this revision: so does this app, if what it runs is newer.
     pub back: Option<Revision>,
 }
@@ -121,7 +123,8 @@ impl Line {
                             format!("not begun, since app `{}`, which it depends on, is not in sync and healthy", bad.0)
                         }
                     };
-                    moves.blocked.push(Blocked { target: target.clone(), ending, why, back: back.cloned() });
+                    let (target, on) = (target.clone(), bad.0.clone());
+                    moves.blocked.push(Blocked { target, ending, why, on, back: back.cloned() });
                     self.told.insert(app.clone());
                     self.ended.insert(app.clone(), ending);
                     changed = true;

@@ -329,10 +329,10 @@ impl ScopeTask {
 
     /// Hands out what may begin now, and takes down what cannot.
     fn advance(&self, mind: &mut Mind, moves: Moves) {
-        for Blocked { target, ending, why, back } in moves.blocked {
+        for Blocked { target, ending, why, on, back } in moves.blocked {
             let app = (target.member.app.name.clone(), target.member.app.cluster.clone());
             if let Some(running) = mind.apps.get(&app) {
-                let _ = running.to.send(HeldBack { target, why: why.clone(), back: back.clone() }.into());
+                let _ = running.to.send(HeldBack { target, why: why.clone(), on, back: back.clone() }.into());
             }
             mind.board.take(Outcome { ending, message: why, follows: true, ..Outcome::done(app) });
         }

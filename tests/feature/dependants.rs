@@ -83,7 +83,9 @@ fn a_failure_holds_what_depends_on_it(cluster: &Cluster) {
         });
         // Asking changes nothing: refused, since it is held.
         let asked = daemon.command(&scratch, cluster, &["sync", "api"]);
-        assert_eq!(asked.status.code(), Some(4), "{}", String::from_utf8_lossy(&asked.stdout));
+        let told = String::from_utf8_lossy(&asked.stdout).into_owned() + &String::from_utf8_lossy(&asked.stderr);
+        assert_eq!(asked.status.code(), Some(4), "{told}");
+        assert!(told.contains("`driftless status db`"), "the app that it waits for is named, not its own: {told}");
         daemon.terminate();
         let mut daemon = daemon;
         daemon.wait(std::time::Duration::from_secs(20));
@@ -154,7 +156,7 @@ mod by_commands {
             app.run("rollback db").exits(0).says("api: depends on db; back at");
             assert_eq!((value("api"), value("web")), ("one".into(), "one".into()));
             assert_eq!(states(), ["api Held", "db Held", "web Held"]);
-            app.run("sync api").exits(4).says("held with app `db`");
+            app.run("sync api").exits(4).says("held with app `db`").says("`driftless resume db`");
             app.run("sync").exits(4);
             assert_eq!((value("api"), value("web")), ("one".into(), "one".into()));
             app.run("resume db").exits(0);

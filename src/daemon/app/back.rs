@@ -3,7 +3,7 @@
 use super::{AppTask, Mind, Said, Target, Wake, how_to, quiet};
 use crate::daemon::board::Outcome;
 use crate::outcome::{Ending, report};
-use crate::reconcile::{Halt, HowTo, Synced};
+use crate::reconcile::{Halt, Held, HowTo, Lift, Synced};
 use crate::rollback::go_along;
 use crate::source::Revision;
 use tokio_util::sync::CancellationToken;
@@ -15,6 +15,8 @@ pub struct HeldBack {
     pub target: Target,
     /// For a person.
     pub why: String,
+    /// The app that it depends on.
+    pub on: String,
     /// What it depends on runs what it ran at this revision.
     pub back: Option<Revision>,
 }
@@ -29,7 +31,7 @@ impl AppTask {
     /// Takes the target in without bringing it about; goes back where what runs is newer than what it stands on. What
     /// runs then is what drift is repaired towards.
     pub(super) async fn hold_back(&self, mind: &mut Mind, held: HeldBack, cancel: &CancellationToken) {
-        let HeldBack { target, why, back } = held;
+        let HeldBack { target, why, on, back } = held;
         let app = target.member.app.clone();
         if let Some(to) = &back {
             let how = HowTo { progress: &quiet, ..how_to(&target, cancel, true) };
@@ -50,15 +52,15 @@ impl AppTask {
         mind.ending = Some(Ending::Refused);
         mind.target = Some(target.clone());
         self.remember_what_runs(mind, &target).await;
-        mind.held_back = Some(why);
+        mind.held_back = Some(Held { why, lift: Lift::Mend(on) });
         self.answer_held_back(mind).await;
         self.mend(mind, cancel).await;
     }
 
     /// Whoever asks for a sync is told that the app is held, and why. False if it is not.
     pub(super) async fn answer_held_back(&self, mind: &mut Mind) -> bool {
-        let (Some(why), Some(target)) = (mind.held_back.clone(), mind.target.clone()) else { return false };
-        let sync = report(&target.member.app, &Synced::halted(Halt::Held(why.into())));
+        let (Some(held), Some(target)) = (mind.held_back.clone(), mind.target.clone()) else { return false };
+        let sync = report(&target.member.app, &Synced::halted(Halt::Held(held)));
         self.give_answer(mind, &target, Ending::Refused, sync).await;
         true
     }
