@@ -8,11 +8,13 @@
 //!                         live ─────┘
 //! ```
 //!
-//! `reconcile` is that path in one file. `object`, `policy`, `scheduling`, `plan`, `inventory` and `health` are pure:
+//! `reconcile` is that path in one file. `object`, `scheme`, `policy`, `scheduling`, `plan`, `inventory` and `health` are pure:
 //! values in, values out, no clock and no I/O. `apply` is the only module that writes to a user's cluster. `cluster`
 //! (the embedded cluster) and the engine never import each other; they meet over HTTP.
 
 pub mod object;
+
+pub mod scheme;
 
 pub mod config;
 

@@ -3,9 +3,9 @@
 use super::aim::{Aim, DeleteOptions, Patch};
 use super::kinds::Kind;
 use super::request::{ApiRequest, FieldValidation};
-use super::schema::decode;
 use super::schema::protobuf;
 use super::status::{FieldError, Status};
+use crate::scheme::decode;
 use serde_json::{Value, json};
 
 /// Reads the body of a create or update.

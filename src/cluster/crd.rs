@@ -7,9 +7,9 @@
 use super::admission::metadata;
 use super::admission::pod::{list, text};
 use super::kinds::{Generation, Kind, Kinds, TypesRef, Version, field_set};
-use super::schema::{Atom, Field, List, ListKind, Map as MapType, Scalar, TypeId, Types};
 use super::status::FieldError;
 use crate::object::{FieldSet, Gk};
+use crate::scheme::{Atom, Field, List, ListKind, Map as MapType, Scalar, TypeId, Types};
 use serde_json::{Value, json};
 use std::sync::Arc;
 

@@ -3,10 +3,10 @@
 //! they are done before the write is answered, so that a definition that is stored is served.
 
 use super::crd;
-use super::schema::decode::time_text;
 use super::server::ApiServer;
 use super::view::{API_SERVER, Write};
 use crate::object::Gk;
+use crate::scheme::decode::time_text;
 use jiff::Timestamp;
 use serde_json::Value;
 use std::sync::{Arc, OnceLock};

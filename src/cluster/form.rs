@@ -3,14 +3,13 @@
 //! In: the body of a request, or a patched object. Out: the object as Go would hold it, in the version of the request or
 //! of the store, and the names of unknown fields.
 
-use super::admission::{defaults, prepare};
 use super::aim::Aim;
 use super::custom;
 use super::kinds::{Kind, Version};
 use super::request::FieldValidation;
-use super::schema::decode;
-use super::schema::{TypeId, Types};
 use super::status::Status;
+use crate::scheme::{TypeId, Types};
+use crate::scheme::{decode, defaults};
 use serde_json::{Map, Value, json};
 
 /// A text at a JSON pointer; empty where there is none.
@@ -60,7 +59,7 @@ pub fn conform(kind: &Kind, version: &Version, object: &Value) -> Result<(Value,
         (None, None) => (object.clone(), Vec::new()),
     };
     if kind.is("", "Secret") {
-        prepare::fold_string_data(&mut object);
+        crate::scheme::fold_string_data(&mut object);
     }
     defaults::apply(&kind.gk, &version.name, &mut object);
     Ok((head_first(object), unknown))
@@ -139,7 +138,7 @@ pub fn decoded(
     let (api_version, found) = (text(object, "/apiVersion"), text(object, "/kind"));
     if !found.is_empty() && found != kind {
         let gv = api_version.rsplit('/').next().unwrap_or_default();
-        let package = super::kinds::package(&aim.kind.gk.group);
+        let package = crate::scheme::package(&aim.kind.gk.group);
         let message = format!(
             "{found} in version {gv:?} cannot be handled as a {kind}: converting ({gv}.{found}) to ({package}.{kind}): unknown conversion"
         );

@@ -4,8 +4,8 @@
 //! kind. The table's facts are those of `kubectl api-resources` of a real 1.36 server; what the strategies of
 //! `pkg/registry` do per kind (generations, unconditional updates, create on update) stands beside them.
 
-use super::schema::{TypeId, Types};
 use crate::object::{FieldSet, Gk, PathElement};
+use crate::scheme::{TypeId, Types};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
@@ -191,16 +191,7 @@ storage.k8s.io v1 StorageClass storageclasses sc C - - -
 /// The name in the type table of a kind.
 pub fn type_name(api_version: &str, kind: &str) -> String {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    format!("{}.{version}.{kind}", package(group))
-}
-
-/// The package of a group's types in the type table.
-pub fn package(group: &str) -> &str {
-    match group {
-        "" => "core",
-        "rbac.authorization.k8s.io" => "rbac",
-        other => other.split('.').next().unwrap_or(other),
-    }
+    format!("{}.{version}.{kind}", crate::scheme::package(group))
 }
 
 fn parse(line: &str) -> Option<Kind> {
@@ -226,7 +217,7 @@ fn parse(line: &str) -> Option<Kind> {
                 storage = i;
             }
             let name = name.trim_end_matches('*').to_owned();
-            let root = Types::builtin().named(&format!("{}.{name}.{kind}", package(group)));
+            let root = Types::builtin().named(&format!("{}.{name}.{kind}", crate::scheme::package(group)));
             let (columns, schema, scale) = (Vec::new(), None, None);
             Version { name, root, served: true, columns, schema, scale, status }
         })

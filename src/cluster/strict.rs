@@ -6,8 +6,8 @@
 
 use super::crd;
 use super::kinds::{Kind, Kinds};
-use super::schema::{List, ListKind, Map as MapType, Scalar, TypeId, Types};
 use crate::object::{FieldPath, Gvk, PathElement};
+use crate::scheme::{List, ListKind, Map as MapType, Scalar, TypeId, Types};
 use serde_json::{Map, Value};
 use std::collections::HashSet;
 use std::sync::Arc;

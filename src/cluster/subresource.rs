@@ -251,7 +251,7 @@ fn bind(server: &mut ApiServer, aim: &Aim, name: &str, body: &Value) -> Result<A
     }
     let mut object = (*pod).clone();
     object["spec"]["nodeName"] = node.into();
-    let now = super::schema::decode::time_text(aim.now, false);
+    let now = crate::scheme::decode::time_text(aim.now, false);
     let scheduled = json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null,
         "lastTransitionTime": now});
     let conditions = object["status"].as_object_mut().map(|s| s.entry("conditions").or_insert_with(|| json!([])));
@@ -310,7 +310,7 @@ fn evict(server: &mut ApiServer, aim: &Aim, name: &str, body: &Value) -> Result<
         if !aim.options.dry_run {
             let mut object = (**budget).clone();
             object["status"]["disruptionsAllowed"] = (allowed - 1).into();
-            let now = super::schema::decode::time_text(aim.now, false);
+            let now = crate::scheme::decode::time_text(aim.now, false);
             object["status"]["disruptedPods"][name] = now.into();
             server.store.put(&gk, &aim.namespace, &title, object);
         }

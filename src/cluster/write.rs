@@ -4,7 +4,7 @@
 //! k8s.io/apiserver/pkg/endpoints/handlers/{create,update,patch,delete}.go and pkg/registry/generic/registry/store.go:
 //! decode, default, field manager, mutating admission, strategy, validation, storage.
 
-use super::admission::{defaults, metadata, mutate, prepare, quota, service, unsupported, validate, warn};
+use super::admission::{metadata, mutate, prepare, quota, service, unsupported, validate, warn};
 use super::aim::{Aim, KindVersions, Patch};
 use super::convert;
 use super::custom;
@@ -15,10 +15,11 @@ use super::kinds::Kind;
 use super::patch::{self, strategic::go_text};
 use super::request::FieldValidation;
 use super::rules;
-use super::schema::decode::time_text;
 use super::server::ApiServer;
 use super::status::{FieldError, Status};
 use crate::object::Gk;
+use crate::scheme::decode::time_text;
+use crate::scheme::defaults;
 use serde_json::{Value, json};
 use std::sync::Arc;
 

@@ -11,6 +11,7 @@ use super::adopt::Standing;
 use super::analysis::{Analysis, Subject};
 use super::input::PlanInput;
 use super::judge::{Verdict, guess, judge};
+use super::question::Asked;
 use crate::object::{Desired, Live, Manifest, ObjectRef, Source};
 use serde_json::Value;
 use std::borrow::Cow;
@@ -48,27 +49,31 @@ pub struct Write<'a> {
     pub new: Option<Cow<'a, Value>>,
     /// As it is live; `None` for a creation.
     pub old: Option<&'a Value>,
+    /// `new` stands in Git like this: no server has said what it makes of it.
+    pub unread: bool,
 }
 
 impl<'a> Write<'a> {
     /// The creation of what Git has.
     pub fn create(desired: &'a Desired) -> Self {
-        Self {
-            object: desired.object_ref(),
-            source: Some(&desired.source),
-            new: Some(Cow::Borrowed(&desired.object)),
-            old: None,
-        }
+        Self { unread: true, ..Self::create_as(desired, &desired.object) }
+    }
+
+    /// The same where it is known what the server makes of it.
+    pub fn create_as(desired: &'a Desired, new: &'a Value) -> Self {
+        let (object, source) = (desired.object_ref(), Some(&desired.source));
+        Self { object, source, new: Some(Cow::Borrowed(new)), old: None, unread: false }
     }
 
     /// The deletion of a live object.
     pub fn delete(object: ObjectRef, source: Option<&'a Source>, live: &'a Live) -> Self {
-        Self { object, source, new: None, old: Some(live.value()) }
+        Self { object, source, new: None, old: Some(live.value()), unread: false }
     }
 
     /// An update.
     pub fn update(desired: &'a Desired, new: Cow<'a, Value>, live: &'a Live) -> Self {
-        Self { object: desired.object_ref(), source: Some(&desired.source), new: Some(new), old: Some(live.value()) }
+        let (object, source) = (desired.object_ref(), Some(&desired.source));
+        Self { object, source, new: Some(new), old: Some(live.value()), unread: false }
     }
 
     /// What is asked.
@@ -99,16 +104,22 @@ pub(super) fn writes<'a>(input: &PlanInput<'a>, analysis: &Analysis<'a>) -> Vec<
 
 fn of_subject<'a>(input: &PlanInput<'a>, analysis: &Analysis<'a>, subject: &Subject<'a>, out: &mut Vec<Write<'a>>) {
     let desired = subject.desired;
-    // What is being deleted is gone by the time that its successor is made.
-    let (Standing::Ours(live) | Standing::Adoptable { live, .. }) = subject.standing else {
-        return out.push(Write::create(desired));
+    let answered = |asked: Asked| match input.dry_runs.get(&(subject.key.clone(), asked)) {
+        Some(Ok(answer)) => Write::create_as(desired, answer.value()),
+        _ => Write::create(desired),
+    };
+    let live = match subject.standing {
+        Standing::Ours(live) | Standing::Adoptable { live, .. } => live,
+        Standing::Absent => return out.push(answered(Asked::Apply)),
+        // What is being deleted is gone by the time that its successor is made.
+        _ => return out.push(Write::create(desired)),
     };
     match judge(input, analysis, subject) {
         Verdict::Unchanged => out.push(Write::update(desired, Cow::Borrowed(live.value()), live)),
         Verdict::Change(changed) => out.push(Write::update(desired, Cow::Owned(changed.after), live)),
         Verdict::Replace { .. } => {
             out.push(Write::delete(desired.object_ref(), Some(&desired.source), live));
-            out.push(Write::create(desired));
+            out.push(answered(Asked::Replacement));
         }
         // Not answered, or refused by the server: it is judged by what it would probably be.
         Verdict::Open | Verdict::Rejected(_) | Verdict::Create { .. } => {

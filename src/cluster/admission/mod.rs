@@ -1,9 +1,8 @@
-//! What the API server itself does to objects: defaults, preparation, validation, allocation. Pure.
+//! What the API server itself does to objects: preparation, validation, allocation. Pure.
 //!
-//! In the order in which a write meets them: `defaults` (when an object is decoded), `mutate` (what mutating admission plugins
-//! add), `prepare` (strategies: status, generation), `validate` and `immutable`.
+//! In the order in which a write meets them, after its defaults ([`crate::scheme`]): `mutate` (what mutating admission
+//! plugins add), `prepare` (strategies: status, generation), `validate` and `immutable`.
 
-pub mod defaults;
 pub mod metadata;
 pub mod mutate;
 pub mod pod;

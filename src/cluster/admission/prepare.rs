@@ -1,10 +1,9 @@
 //! What a kind's strategy does to an object before it is validated: status, generation, fields that nobody may set.
 //! Source: `PrepareForCreate` and `PrepareForUpdate` in k8s.io/kubernetes/pkg/registry/*/*/strategy.go.
 
-use super::defaults::TEMPLATE_GENERATION;
 use crate::cluster::kinds::{Generation, Kind};
 use crate::object::quantity::Quantity;
-use base64::Engine as _;
+use crate::scheme::defaults::TEMPLATE_GENERATION;
 use serde_json::{Map, Value, json};
 
 fn map(value: &mut Value) -> Option<&mut Map<String, Value>> {
@@ -13,25 +12,6 @@ fn map(value: &mut Value) -> Option<&mut Map<String, Value>> {
 
 fn metadata(value: &mut Value) -> Option<&mut Map<String, Value>> {
     value.get_mut("metadata").and_then(Value::as_object_mut)
-}
-
-/// `stringData` is write-only: it goes into `data` when the object is decoded.
-pub fn fold_string_data(object: &mut Value) {
-    let Some(object) = map(object) else { return };
-    let Some(Value::Object(texts)) = object.shift_remove("stringData") else { return };
-    if texts.is_empty() {
-        return;
-    }
-    let data = object.entry("data").or_insert_with(|| json!({}));
-    if data.is_null() {
-        *data = json!({});
-    }
-    if let Some(data) = data.as_object_mut() {
-        for (key, text) in texts {
-            let bytes = text.as_str().unwrap_or_default().as_bytes();
-            data.insert(key, base64::engine::general_purpose::STANDARD.encode(bytes).into());
-        }
-    }
 }
 
 /// Before a create.

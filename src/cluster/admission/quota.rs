@@ -4,11 +4,11 @@
 //! Usage is counted from what is stored, each time: there is no counter that could drift.
 
 use crate::cluster::kinds::Kind;
-use crate::cluster::schema::quantity::canonical;
 use crate::cluster::status::Status;
 use crate::cluster::store::Store;
 use crate::object::Gk;
 use crate::object::quantity::Quantity;
+use crate::scheme::quantity::canonical;
 use serde_json::Value;
 use std::collections::BTreeMap;
 

@@ -5,9 +5,9 @@
 
 use super::typed;
 use super::updater::{Conflict, Managers, Owner, UpdateError, Updater, VersionedSet, Versions};
-use crate::cluster::schema::decode::{self, time_text};
 use crate::cluster::status::Status;
 use crate::object::{FieldSet, PathElement};
+use crate::scheme::decode::{self, time_text};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;

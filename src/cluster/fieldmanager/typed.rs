@@ -4,8 +4,8 @@
 //! (`merge.go`, `compare.go`, `tofieldset.go`, `remove.go`, `validate.go`): names and order of cases are kept, so that the
 //! two can be read side by side. `None` stands for Go's nil value (absent), `Value::Null` for an explicit null.
 
-use crate::cluster::schema::{Atom, List, ListKind, Map as MapType, Scalar, TypeId, Types};
 use crate::object::{FieldSet, PathElement, Scalar as ScalarValue};
+use crate::scheme::{Atom, List, ListKind, Map as MapType, Scalar, TypeId, Types};
 use serde_json::{Map, Value};
 use std::collections::{HashMap, HashSet};
 

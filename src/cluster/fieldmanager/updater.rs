@@ -4,8 +4,8 @@
 //! the conflicts. Owned sets are kept in the API version in which they were written; [`Versions`] converts between them.
 
 use super::typed::{self, Comparison};
-use crate::cluster::schema::{TypeId, Types};
 use crate::object::{FieldPath, FieldSet};
+use crate::scheme::{TypeId, Types};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -3,7 +3,7 @@
 //! In: an object, a patch and the object's type. Out: the patched object. A port of
 //! k8s.io/apimachinery/pkg/util/strategicpatch/patch.go (`mergeMap` with `MergeParallelList` and `IgnoreUnmatchedNulls`).
 
-use crate::cluster::schema::{TypeId, Types};
+use crate::scheme::{TypeId, Types};
 use serde_json::{Map, Value};
 
 const DIRECTIVE: &str = "$patch";

@@ -1,10 +1,5 @@
-//! Types of objects: the table of the built-in kinds, decoding by type, and the OpenAPI documents made from it. Pure.
+//! What the embedded cluster makes of the types of objects: the OpenAPI documents, and protobuf. Pure.
 
-pub mod decode;
 pub mod openapi;
 pub mod openapi_protobuf;
 pub mod protobuf;
-pub mod quantity;
-pub mod types;
-
-pub use types::{Atom, Field, List, ListKind, Map, Scalar, TypeId, Types};

@@ -5,12 +5,12 @@
 //! (k8s.io/cli-runtime/pkg/resource/query_param_verifier_v3.go, apimachinery/pkg/util/strategicpatch/meta.go).
 
 use super::openapi_protobuf;
-use super::types::{Atom, Field, ListKind, Scalar, TypeId, Types};
 use crate::cluster::kinds::{Kind, Version};
 use crate::cluster::request::{ApiRequest, ApiResponse};
 use crate::cluster::server::{ApiServer, GIT_VERSION};
 use crate::cluster::status::Status;
 use crate::object::Digest;
+use crate::scheme::{Atom, Field, ListKind, Scalar, TypeId, Types};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 

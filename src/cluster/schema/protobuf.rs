@@ -4,8 +4,8 @@
 //! client accepts JSON as well. Source: k8s.io/apimachinery/pkg/runtime/serializer/protobuf (the envelope `Unknown`), and
 //! the field numbers of the Go types. Unknown fields are skipped, as everywhere in protobuf.
 
-use super::decode::time_text;
-use super::types::{Map as MapType, Scalar, TypeId, Types};
+use crate::scheme::decode::time_text;
+use crate::scheme::{Map as MapType, Scalar, TypeId, Types};
 use base64::Engine as _;
 use serde_json::{Map, Number, Value, json};
 

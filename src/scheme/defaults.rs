@@ -170,7 +170,7 @@ fn round_resources(container: &mut Object) {
             let fine = amount.as_str().is_some_and(|text| text.ends_with(['n', 'u']));
             if fine && let Some(quantity) = crate::object::quantity::Quantity::from_value(amount) {
                 let text = format!("{}m", quantity.milli);
-                *amount = crate::cluster::schema::quantity::canonical(&text).unwrap_or(text).into();
+                *amount = super::quantity::canonical(&text).unwrap_or(text).into();
             }
         }
     }
