@@ -54,13 +54,18 @@ fn field_problems(
     }
 }
 
-/// True where the checks by kind have found two elements of one name already, in their words.
+/// True where the checks by kind have found the same already, in their words.
 fn says_twice(problem: &Problem, object: &Desired, fault: &Fault) -> bool {
-    let Fault::Duplicate { path, .. } = fault else { return false };
-    let list = FieldPath(path.0[..path.0.len().saturating_sub(1)].to_vec());
-    problem.object.as_ref() == Some(&object.object_ref())
-        && problem.message.contains("is used twice")
-        && problem.message.starts_with(&list.to_string())
+    let begins = |path: &FieldPath| problem.message.starts_with(&path.to_string());
+    let same = match fault {
+        Fault::Unknown { .. } => false,
+        Fault::WrongType { path, .. } => begins(path),
+        Fault::Duplicate { path, .. } => {
+            let list = FieldPath(path.0[..path.0.len().saturating_sub(1)].to_vec());
+            problem.message.contains("is used twice") && begins(&list)
+        }
+    };
+    same && problem.object.as_ref() == Some(&object.object_ref())
 }
 
 /// Custom kinds are judged by what the repository says, and need no word about the table's age.
@@ -71,13 +76,28 @@ fn is_custom(gvk: &Gvk) -> bool {
 fn words(fault: &Fault) -> String {
     match fault {
         Fault::Unknown { path, .. } => format!("{path}: unknown field"),
+        Fault::WrongType { path, wanted, found } => match *found {
+            // Of the right type, and not of the right form.
+            "a text" if wanted.contains("text") || wanted.starts_with("a quantity") || wanted.starts_with("a time") => {
+                format!("{path}: must be {wanted}")
+            }
+            found => format!("{path}: must be {wanted}, not {found}"),
+        },
         Fault::Duplicate { path, key, first } => format!("{path}: element {first} has the key {key} already"),
     }
 }
 
 fn hint(fault: &Fault, custom: bool) -> String {
-    let Fault::Unknown { near, .. } = fault else {
-        return "keep one of the two; an apply refuses both".to_owned();
+    let near = match fault {
+        Fault::Unknown { near, .. } => near,
+        Fault::WrongType { wanted: "a text", found: "a number" | "a boolean", .. } => {
+            return "quote it: YAML reads it as another type".to_owned();
+        }
+        Fault::WrongType { found: "a text", wanted, .. } if wanted.contains("number") || *wanted == "true or false" => {
+            return "remove the quotes".to_owned();
+        }
+        Fault::WrongType { .. } => return "the API server cannot read the object as it is".to_owned(),
+        Fault::Duplicate { .. } => return "keep one of the two; an apply refuses both".to_owned(),
     };
     let first = near
         .as_ref()

@@ -1,5 +1,5 @@
-//! What a server with strict field validation refuses by an object's type alone: fields that are not there, and elements
-//! of a list that share their key. Pure, and without a server: `driftless check` asks it.
+//! What a server with strict field validation refuses by an object's type alone: fields that are not there, values of
+//! another type, and elements of a list that share their key. Pure, and without a server: `driftless check` asks it.
 //!
 //! In: objects as they are written, and the CustomResourceDefinitions that stand beside them. Out: [`Fault`]s.
 //! Invariant: what is not known here (a kind, a schema that leaves its fields open) is never a fault.
@@ -7,6 +7,7 @@
 use super::crd;
 use super::kinds::{Kind, Kinds};
 use crate::object::{FieldPath, Gvk, PathElement};
+use crate::scheme::decode;
 use crate::scheme::{List, ListKind, Map as MapType, Scalar, TypeId, Types};
 use serde_json::{Map, Value};
 use std::collections::HashSet;
@@ -21,6 +22,15 @@ pub enum Fault {
         path: FieldPath,
         /// The field that was probably meant.
         near: Option<String>,
+    },
+    /// A value that cannot be read as the field's type.
+    WrongType {
+        /// The field.
+        path: FieldPath,
+        /// What the type takes, in words.
+        wanted: &'static str,
+        /// What is there; never the value, which may be a Secret's.
+        found: &'static str,
     },
     /// A list's element whose key an earlier one has.
     Duplicate {
@@ -37,7 +47,7 @@ impl Fault {
     /// Where it is.
     pub fn path(&self) -> &FieldPath {
         match self {
-            Self::Unknown { path, .. } | Self::Duplicate { path, .. } => path,
+            Self::Unknown { path, .. } | Self::WrongType { path, .. } | Self::Duplicate { path, .. } => path,
         }
     }
 }
@@ -95,14 +105,19 @@ impl Walk<'_> {
     fn value(&mut self, id: TypeId, value: &Value) {
         let types = self.types;
         let atom = types.atom(id);
-        if atom.scalar == Some(Scalar::Untyped) {
+        if value.is_null() || atom.scalar == Some(Scalar::Untyped) {
             return;
         }
-        match (value, &atom.map, &atom.list) {
-            (Value::Object(fields), Some(map), _) => self.map(map, fields),
-            (Value::Array(items), _, Some(list)) => self.list(list, items),
-            _ => {}
-        }
+        let wanted = match (atom.scalar, value, &atom.map, &atom.list) {
+            (Some(scalar), ..) if decode::conform(types, id, value).is_err() => words(scalar),
+            (Some(_), ..) => return,
+            (_, Value::Object(fields), Some(map), _) => return self.map(map, fields),
+            (_, Value::Array(items), _, Some(list)) => return self.list(list, items),
+            (_, _, Some(_), _) => "a map",
+            (_, _, _, Some(_)) => "a list",
+            _ => return,
+        };
+        self.faults.push(Fault::WrongType { path: FieldPath(self.path.clone()), wanted, found: type_of(value) });
     }
 
     fn map(&mut self, map: &MapType, fields: &Map<String, Value>) {
@@ -131,6 +146,34 @@ impl Walk<'_> {
             }
             self.under(PathElement::Index(i), list.element, item);
         }
+    }
+}
+
+/// What a scalar takes.
+fn words(scalar: Scalar) -> &'static str {
+    match scalar {
+        Scalar::String => "a text",
+        Scalar::Bytes => "base64 text",
+        Scalar::Int32 => "a whole number of 32 bits",
+        Scalar::Int64 => "a whole number",
+        Scalar::Number => "a number",
+        Scalar::Bool => "true or false",
+        Scalar::Quantity => "a quantity, as in `500m` or `1Gi`",
+        Scalar::IntOrString => "a whole number or a text",
+        Scalar::Time | Scalar::MicroTime => "a time, as in `2006-01-02T15:04:05Z`",
+        Scalar::Untyped => "anything",
+    }
+}
+
+/// What a value is.
+fn type_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "a map",
     }
 }
 
@@ -179,6 +222,7 @@ mod tests {
                 .into_iter()
                 .map(|fault| match fault {
                     Fault::Unknown { path, near } => format!("{path} {}", near.unwrap_or_default()),
+                    Fault::WrongType { path, wanted, found } => format!("{path}: {wanted}, not {found}"),
                     Fault::Duplicate { path, key, first } => format!("{path} {key} {first}"),
                 })
                 .collect(),
@@ -205,6 +249,30 @@ mod tests {
         );
         let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}, "stringdata": {"p": "x"}, "data": {"anything": "eA=="}});
         assert_eq!(faults(&[], &secret).unwrap(), [".stringdata stringData"]);
+    }
+
+    #[test]
+    fn values_of_another_type() {
+        let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a", "annotations": {"n": 1}},
+            "spec": {"replicas": null, "paused": "false", "template": {"spec": {
+                "securityContext": {"runAsUser": "0"}, "volumes": {},
+                "containers": [{"name": "c", "image": "i", "resources": {"limits": {"cpu": 0.5, "memory": "1 Gi"}}, "args": [1],
+                    "livenessProbe": {"httpGet": {"port": "http"}, "periodSeconds": 1.5}}]}}}});
+        assert_eq!(
+            faults(&[], &deployment).unwrap(),
+            [
+                ".metadata.annotations.n: a text, not a number",
+                ".spec.paused: true or false, not a text",
+                ".spec.template.spec.securityContext.runAsUser: a whole number, not a text",
+                ".spec.template.spec.volumes: a list, not a map",
+                ".spec.template.spec.containers[0].resources.limits.memory: a quantity, as in `500m` or `1Gi`, not a text",
+                ".spec.template.spec.containers[0].args[0]: a text, not a number",
+                ".spec.template.spec.containers[0].livenessProbe.periodSeconds: a whole number of 32 bits, not a number",
+            ]
+        );
+        let secret =
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}, "data": {"p": "hunter2!"}});
+        assert_eq!(faults(&[], &secret).unwrap(), [".data.p: base64 text, not a text"]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ spec:
 ";
 
 #[test]
-fn unknown_fields_and_keys_that_are_there_twice() {
+fn unknown_fields_wrong_types_and_keys_that_are_there_twice() {
     let app = Scratch::alone("checked");
     for (more, place, words, hint) in [
         (
@@ -33,6 +33,19 @@ fn unknown_fields_and_keys_that_are_there_twice() {
             "env[1]: element 0 has the key name=\"A\" already",
             "keep one",
         ),
+        (
+            ", securityContext: {runAsUser: \"0\"}",
+            9,
+            "containers[0].securityContext.runAsUser: must be a whole number, not a text",
+            "remove the quotes",
+        ),
+        (
+            ", resources: {limits: {memory: 1 Gi}}",
+            9,
+            "containers[0].resources.limits.memory: must be a quantity",
+            "cannot read",
+        ),
+        (", stdin: \"no\"", 9, "containers[0].stdin: must be true or false, not a text", "remove the quotes"),
     ] {
         app.deployment("a/web.yaml", "web", "web:1", 1, more).commit("wrong");
         app.run("check").exits(1).says(&format!("a/web.yaml:{place}: Deployment web: ")).says(words).says(hint);
