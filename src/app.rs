@@ -65,7 +65,7 @@ pub fn apps_of(
     let mut found: BTreeMap<(String, String), App> = BTreeMap::new();
     let mut problems = Vec::new();
     for entry in config.apps.iter().filter(|app| app.repository == repository.name) {
-        match directories(entry, repository, repository_name, tree) {
+        match directories(entry, repository, repository_name, (tree, &config.policy.paths)) {
             Ok(directories) => {
                 for (name, path) in directories {
                     for cluster in &entry.clusters {
@@ -179,8 +179,10 @@ fn directories(
     entry: &config::App,
     repository: &Repository,
     repository_name: &str,
-    tree: &SourceTree,
+    (tree, policies): (&SourceTree, &[String]),
 ) -> Result<Vec<(String, String)>, Problem> {
+    // What judges apps is none, unless an entry says so.
+    let judges = |path: &str| policies.iter().any(|dir| path == dir || path.starts_with(&format!("{dir}/")));
     let below = |path: &str| match (repository.path.as_str(), path) {
         ("", path) => path.to_owned(),
         (root, "") => root.to_owned(),
@@ -188,7 +190,7 @@ fn directories(
     };
     match &entry.paths {
         AppPaths::Discover => discover_apps(tree, &repository.path, repository_name)
-            .map(|apps| apps.into_iter().map(|app| (app.name, app.path)).collect())
+            .map(|apps| apps.into_iter().filter(|app| !judges(&app.path)).map(|app| (app.name, app.path)).collect())
             .map_err(Problem::from),
         AppPaths::Directory(path) => {
             let path = below(path);

@@ -64,8 +64,9 @@ async fn daemon(setup: &mut Setup, args: &Run) -> Result<Daemon, Problem> {
     let flags = setup.config.clone();
     // The file at the root of the tracked branch is read anew with each commit, unless a file was named.
     let from_tree = args.common.config.is_none() && args.common.repo.is_some();
+    let path = args.common.path.clone();
     let read_config: ReadConfig = Arc::new(move |tip| {
-        let read = if from_tree { in_tree(&flags, tip) } else { None };
+        let read = if from_tree { in_tree(&flags, path.as_deref(), tip) } else { None };
         read.map(|parsed| {
             parsed.map(|mut config| {
                 // Where clusters are is said at the start: a commit does not move the daemon to another one.

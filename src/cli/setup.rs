@@ -4,11 +4,11 @@
 use super::args::Common;
 use crate::app::App;
 use crate::cluster::{ClusterOptions, EmbeddedCluster};
-use crate::config::{ClusterAccess, Config, Flags};
+use crate::config::{AppPaths, ClusterAccess, Config, Flags};
 use crate::engine::Engine;
 use crate::hosts::remote_of;
 use crate::live::client::Target;
-use crate::object::Problem;
+use crate::object::{Problem, counted};
 use crate::policy::PolicySet;
 use crate::reconcile::History;
 use crate::render::Tools;
@@ -81,8 +81,7 @@ impl Setup {
         }
         let tip = origin.tip(&origin.resolve(Some(revision)).await.map_err(one)?).await.map_err(one)?;
         let mut config = match (tip.tree.file(CONFIG_FILE), &common.repo) {
-            (Ok(_), Some(_)) if !origin.repository.path.is_empty() => return Ok(setup),
-            (Ok(bytes), _) => of_tree(&String::from_utf8_lossy(bytes), &origin.repository)?,
+            (Ok(bytes), _) => of_tree(&String::from_utf8_lossy(bytes), &origin.repository, common.path.as_deref())?,
             (Err(_), Some(_)) => Config::from_flags(&flags(common)).map_err(|e| one(e.into()))?,
             (Err(_), None) => {
                 let text = format!("there is no {CONFIG_FILE} in the base {}", tip.revision.short(7));
@@ -335,28 +334,39 @@ async fn of_repository(common: &Common, cache_dir: &Path) -> Result<(Config, boo
     let origin = Origin::open(repository, Path::new("."), cache_dir).map_err(one)?;
     let head = origin.fetch_head().await.map_err(one)?;
     let tip = origin.tip(&head).await.map_err(one)?;
-    match in_tree(&plain, &tip) {
+    match in_tree(&plain, common.path.as_deref(), &tip) {
         Some(config) => Ok((config?, true)),
         None => Ok((plain, false)),
     }
 }
 
-/// The configuration at a tree's root, for the repository that the flags name. `--path` looks at one directory only, so
-/// that the file's apps are not meant then.
-pub fn in_tree(flags: &Config, tip: &Tip) -> Option<Result<Config, Vec<Problem>>> {
+/// The configuration at a tree's root, for the repository that the flags name. With `path` (`--path`) the apps are those
+/// below that directory, under everything else that the file says: a flag must not switch policies off.
+pub fn in_tree(flags: &Config, path: Option<&str>, tip: &Tip) -> Option<Result<Config, Vec<Problem>>> {
     let named = flags.repositories.first()?;
-    if !named.path.is_empty() {
-        return None;
-    }
     let bytes = tip.tree.file(CONFIG_FILE).ok()?;
     let text = String::from_utf8_lossy(bytes).into_owned();
-    Some(of_tree(&text, named))
+    Some(of_tree(&text, named, path))
 }
 
 /// A configuration found in a repository's tree. It speaks of the repository that it lies in; where that is, `named`
 /// knows.
-fn of_tree(text: &str, named: &crate::config::Repository) -> Result<Config, Vec<Problem>> {
+fn of_tree(text: &str, named: &crate::config::Repository, path: Option<&str>) -> Result<Config, Vec<Problem>> {
     let mut config = parse(text, CONFIG_FILE)?;
+    if let Some(dir) = path.filter(|dir| !dir.is_empty()) {
+        let below = Config::parse_below(text, CONFIG_FILE, dir);
+        let below = below.map_err(|errors| errors.into_iter().map(Problem::from).collect::<Vec<_>>())?;
+        let listed = |config: &Config| config.apps.iter().filter(|app| app.paths != AppPaths::Discover).count();
+        let passed_over = listed(&config).saturating_sub(listed(&below));
+        if passed_over > 0 {
+            let apps = counted(passed_over, "app");
+            tracing::warn!(
+                "--path {dir}: the {apps} that {CONFIG_FILE} lists {} passed over; leave --path out to have them",
+                if passed_over == 1 { "is" } else { "are" }
+            );
+        }
+        config = below;
+    }
     if let Some(own) = config.repositories.first_mut() {
         own.url.clone_from(&named.url);
         if named.branch.is_some() {

@@ -304,7 +304,7 @@ pub struct WebhookEntry {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PolicyEntry {
-    /// Directories of policies, from the root of each repository.
+    /// Directories of policies, from the root of each repository. They are no apps, unless an `[[app]]` names them.
     #[schemars(extend("items" = {"type": "string", "format": "relative-path"}))]
     pub paths: Vec<String>,
 }

@@ -21,12 +21,20 @@ pub fn schema() -> Value {
 impl Config {
     /// Reads a file's text. `file` is how errors name it. On error: everything that is wrong, in the order of lines.
     pub fn parse(text: &str, file: &str) -> Result<Self, Vec<ConfigError>> {
-        read(text).map_err(|mut faults| {
-            faults.sort_by_key(|(line, _)| *line);
-            faults.dedup();
-            let at = |(line, fault)| ConfigError { file: file.to_owned(), line: Some(line), fault };
-            faults.into_iter().map(at).collect()
-        })
+        read(text, None).map_err(|faults| errors(faults, file))
+    }
+
+    /// The same with `--path DIR`: the apps are those that are found below that directory, by every other word of the
+    /// file. The apps that the file lists for its first repository are passed over.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the file, in the order of lines; a directory that leaves the tree.
+    pub fn parse_below(text: &str, file: &str, dir: &str) -> Result<Self, Vec<ConfigError>> {
+        let dir = format::relative_path(dir).map_err(|why| {
+            let fault = Fault::Invalid { key: "--path".to_owned(), why };
+            vec![ConfigError { file: String::new(), line: None, fault }]
+        })?;
+        read(text, None).and_then(|_| read(text, Some(&dir))).map_err(|faults| errors(faults, file))
     }
 
     /// The configuration that `--repo URL [--branch B] [--path DIR]` stands for: one repository whose apps are found, one
@@ -64,7 +72,14 @@ fn name_of(url: &str) -> String {
     if matches!(bare, "" | "." | "..") { resolve::HERE.to_owned() } else { bare.to_owned() }
 }
 
-fn read(text: &str) -> Result<Config, Vec<(u32, Fault)>> {
+fn errors(mut faults: Vec<(u32, Fault)>, file: &str) -> Vec<ConfigError> {
+    faults.sort_by_key(|(line, _)| *line);
+    faults.dedup();
+    let at = |(line, fault)| ConfigError { file: file.to_owned(), line: Some(line), fault };
+    faults.into_iter().map(at).collect()
+}
+
+fn read(text: &str, below: Option<&str>) -> Result<Config, Vec<(u32, Fault)>> {
     if text.len() > SIZE_LIMIT {
         return Err(vec![(1, Fault::TooLarge(SIZE_LIMIT))]);
     }
@@ -83,8 +98,17 @@ fn read(text: &str) -> Result<Config, Vec<(u32, Fault)>> {
     if !faults.is_empty() {
         return Err(faults);
     }
-    let file: File = toml::from_str(text).map_err(|error| vec![of(&error)])?;
-    resolve::resolve(file, &lines)
+    let mut file: File = toml::from_str(text).map_err(|error| vec![of(&error)])?;
+    let Some(dir) = below else { return resolve::resolve(file, &lines) };
+    let first = file.repository.first().map(|repository| repository.name.clone());
+    let default = file.defaults.repository.clone();
+    file.app
+        .retain(|app| app.repository.as_ref().or(default.as_ref()).is_some_and(|name| first.as_ref() != Some(name)));
+    let mut config = resolve::resolve(file, &lines)?;
+    if let Some(own) = config.repositories.first_mut() {
+        dir.clone_into(&mut own.path);
+    }
+    Ok(config)
 }
 
 #[cfg(test)]

@@ -50,7 +50,10 @@ pub(super) fn local_head(repo: &Repository, shown: &str, branch: Option<&str>) -
     let fail = |error: git2::Error| GitError::from_git2(shown, &error);
     let found = match branch {
         None => repo.head(),
-        Some(branch) => repo.find_reference(&full_name(branch)),
+        // A checkout of something else, as CI has it, knows the branch as its remote had it (git's own rule, too).
+        Some(branch) => repo
+            .find_reference(&full_name(branch))
+            .or_else(|error| repo.find_reference(&format!("refs/remotes/origin/{branch}")).map_err(|_| error)),
     };
     let reference = found.map_err(|error| {
         let missing = matches!(error.code(), ErrorCode::NotFound | ErrorCode::UnbornBranch | ErrorCode::InvalidSpec);
@@ -63,7 +66,8 @@ pub(super) fn local_head(repo: &Repository, shown: &str, branch: Option<&str>) -
     })?;
     let commit = reference.peel_to_commit().map_err(fail)?;
     let name = reference.name().ok().filter(|name| *name != "HEAD");
-    Ok(Head { branch: name.and_then(short), revision: remote::revision(commit.id())? })
+    let tracked = name.and_then(|name| name.strip_prefix("refs/remotes/origin/")).map(str::to_owned);
+    Ok(Head { branch: tracked.or_else(|| name.and_then(short)), revision: remote::revision(commit.id())? })
 }
 
 /// What the repository has, as a remote would list it.

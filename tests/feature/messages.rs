@@ -98,6 +98,41 @@ fn policies_are_the_owners_and_not_an_apps() {
     assert!(!ended.err.contains("app"), "{}", ended.err);
 }
 
+/// `--path` says where the apps are; everything else is the file's, and what judges apps is none.
+#[test]
+fn a_flag_does_not_switch_policies_off() {
+    let app = Scratch::alone("below");
+    let policy = "apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicy\nmetadata: {name: p}\nspec:\n  matchConstraints: {resourceRules: [{apiGroups: [''], apiVersions: [v1], operations: [CREATE], resources: [configmaps]}]}\n  validations: [{expression: \"object.data.v != 'bad'\", message: bad is not allowed}]\n---\napiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicyBinding\nmetadata: {name: p}\nspec: {policyName: p, validationActions: [Deny]}\n";
+    app.write("rules/p.yaml", policy).config_map("apps/web/web.yaml", "web", "bad");
+    config(&app, "[policy]\npaths = [\"rules\"]\n");
+    app.commit("bad");
+    for command in ["check", "plan --embedded", "sync --embedded"] {
+        for more in ["", " --repo . --path apps", " --repo . --path apps/"] {
+            let ended = app.run(&format!("{command}{more}")).exits(4).says("bad is not allowed");
+            assert!(!format!("{}{}", ended.out, ended.err).contains("rules:"), "{}", ended.out);
+        }
+    }
+    let names = |line: &str| -> Vec<String> {
+        let apps = app.run(line).json()["apps"].as_array().cloned().unwrap_or_default();
+        apps.iter().filter_map(|app| Some(app["name"].as_str()?.to_owned())).collect()
+    };
+    assert_eq!(
+        (names("check -o json"), names("check --repo . --path apps -o json")),
+        (vec!["apps-web".into()], vec!["web".into()])
+    );
+    config(
+        &app,
+        "[policy]\npaths = [\"rules\"]\n[[app]]\npath = \"apps/web\"\nname = \"shop\"\n[[app]]\npath = \"rules\"\n",
+    );
+    app.commit("listed");
+    assert_eq!(names("check -o json"), ["rules", "shop"], "it says so");
+    app.run("check --repo . --path apps")
+        .exits(4)
+        .says("web: 1 object")
+        .says("--path apps: the 2 apps that driftless.toml lists are passed over");
+    app.run("check --repo . --path ../apps").exits(1).says("--path");
+}
+
 /// A key that no report could use keeps the daemon from starting, and is named as what it is.
 #[test]
 fn a_github_apps_key_is_looked_at_when_the_daemon_starts() {

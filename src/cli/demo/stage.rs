@@ -98,7 +98,7 @@ impl Stage {
         let daemon = Daemon {
             config: flags.clone(),
             read_config: Arc::new(move |tip| {
-                in_tree(&flags, tip).map(|parsed| {
+                in_tree(&flags, None, tip).map(|parsed| {
                     parsed.map(|mut read| {
                         read.clusters.clone_from(&config.clusters);
                         read

@@ -404,6 +404,12 @@ on_every_cluster! {
         let ended = plan("plan --revision off --base main").exits(4);
         assert!(format!("{}{}", ended.out, ended.err).contains("nine is not allowed"), "{}{}", ended.out, ended.err);
         plan("plan --base main").says("is the base itself");
+        // And as the shipped workflow asks: `--repo`, where the branch also says that its apps are elsewhere.
+        let elsewhere = format!("{repository}path = \"web\"\n\n").replace("\n\npath", "\npath");
+        app.write("driftless.toml", &elsewhere).commit("moves the root");
+        std::process::Command::new("git").args(["pull", "-q"]).current_dir(&place).status().unwrap();
+        let ended = plan("plan --repo . --revision off --base main").exits(4);
+        assert!(format!("{}{}", ended.out, ended.err).contains("nine is not allowed"), "{}{}", ended.out, ended.err);
         seen("planned under the base's namespace and policies: denied by the policy that it deletes; \"it changes driftless.toml\"");
     }
 
