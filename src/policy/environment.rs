@@ -12,6 +12,7 @@ use std::sync::{Arc, LazyLock};
 pub(super) const GLOBAL_FUNCTIONS: &[&str] = &[
     library::loops::ENTRIES,
     library::loops::INSERT,
+    library::regex::MATCHES,
     library::text::FORMAT,
     library::text::REVERSE,
     "bool",
