@@ -21,6 +21,8 @@ pub struct Aim {
     pub version: usize,
     /// Namespace; empty for cluster-scoped kinds.
     pub namespace: String,
+    /// The path of the request names the object: it is not one to the list.
+    pub named: bool,
     /// Subresource, or empty.
     pub subresource: String,
     /// Time of the request.

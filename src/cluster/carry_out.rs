@@ -93,6 +93,7 @@ impl ApiServer {
             namespace: if kind.namespaced { namespace.unwrap_or("default").to_owned() } else { String::new() },
             kind,
             version,
+            named: false,
             subresource: subresource.to_owned(),
             now,
             options,

@@ -56,7 +56,7 @@ impl Params {
 struct Bound {
     policy: String,
     binding: String,
-    /// Versions that the policy names; empty for all.
+    /// Versions that the policy names and wants to see others in; empty where it takes each as it is.
     versions: Vec<String>,
     /// One policy for each validation, named by its position: the verdicts tell which it was.
     set: PolicySet,
@@ -206,7 +206,8 @@ impl Bound {
             .flat_map(|rule| rule["apiVersions"].as_array().cloned().unwrap_or_default())
             .filter_map(|version| version.as_str().map(str::to_owned))
             .collect();
-        let versions = if versions.iter().any(|v| v == "*") { Vec::new() } else { versions };
+        let exact = spec["matchConstraints"]["matchPolicy"] == "Exact";
+        let versions = if exact || versions.iter().any(|v| v == "*") { Vec::new() } else { versions };
         let (policy, binding) = (name_of(policy), name_of(binding));
         let ignores = spec["failurePolicy"] == "Ignore";
         let conditions = spec["matchConditions"].as_array().into_iter().flatten();
@@ -373,15 +374,18 @@ impl ApiServer {
                 Some(convert::from_storage(&aim.kind, version, object).into_owned())
             };
             let (object, old) = (object.and_then(form), old.and_then(form));
+            // A Namespace is in none; its requests carry its name all the same, unless they are to its list.
+            let own = (aim.named && aim.kind.is("", "Namespace")).then_some(name);
             let request = Request {
                 operation,
                 group: &aim.kind.gk.group,
                 version,
+                asked_version: Some(&aim.version().name),
                 kind: if aim.subresource == "scale" { "Scale" } else { &aim.kind.gk.kind },
                 resource: &aim.kind.plural,
                 subresource: &aim.subresource,
                 name,
-                namespace: aim.kind.namespaced.then_some(aim.namespace.as_str()),
+                namespace: aim.kind.namespaced.then_some(aim.namespace.as_str()).or(own),
                 object: object.as_ref(),
                 old_object: old.as_ref(),
                 namespace_labels: labels.as_ref(),

@@ -240,6 +240,7 @@ impl ApiServer {
             kind: Arc::clone(kind),
             version,
             namespace: target.namespace.clone().unwrap_or_default(),
+            named: target.name.is_some(),
             subresource: target.subresource.clone(),
             now,
             options: WriteOptions {

@@ -1,16 +1,19 @@
 //! Policies against rendered objects.
 
+use super::matching::{ANY, OWN};
 use super::params::{Param, collect};
 use super::resources::Facts;
 use super::review::{Effect, Judgement, Request, Subject, Verdict};
 use super::set::{Policy, PolicySet};
+use super::value::TooLarge;
 use super::worker::{Job, TIME_LIMIT, judge_all};
 use crate::object::{Desired, null};
 use crate::plan::Write;
 use crate::plan::change::PolicyFinding;
-use crate::scheme;
+use crate::scheme::{self, autoscaler};
 use serde_json::Value;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What every policy says about every object it concerns, each judged as if it were created: without a cluster nothing
@@ -74,15 +77,18 @@ impl<'a> Asked<'a> {
 
     fn request<'s>(&'s self, facts: &'s Facts) -> Request<'s> {
         let object = &self.write.object;
+        // The path of its requests has the name where others have the namespace.
+        let own = (object.group.is_empty() && object.kind == "Namespace").then_some(object.name.as_str());
         Request {
             operation: self.write.operation().as_str(),
             group: &object.group,
             version: &object.version,
+            asked_version: None,
             kind: &object.kind,
             resource: &self.resource,
             subresource: "",
             name: &object.name,
-            namespace: self.namespace,
+            namespace: self.namespace.or(own),
             object: self.content.as_deref(),
             old_object: self.write.old,
             namespace_labels: self.namespace.and_then(|namespace| facts.namespaces.get(namespace)),
@@ -114,8 +120,16 @@ impl PolicySet {
             if concerned.is_empty() {
                 continue;
             }
-            let subject = Subject::of(request).map(Arc::new);
+            let own = Subject::of(request).map(Arc::new);
+            // The same in another version, for policies that are about that one.
+            let mut converted: BTreeMap<&'static str, Result<Arc<Subject>, TooLarge>> = BTreeMap::new();
             for (index, policy, calls) in concerned {
+                let subject = match policy.constraints.version(request) {
+                    Some(version) if version != OWN && version != ANY => {
+                        converted.entry(version).or_insert_with(|| in_version(request, version).map(Arc::new)).clone()
+                    }
+                    _ => own.clone(),
+                };
                 for fault in calls.faults {
                     out.extend(Judgement::failed(fault).verdicts(policy, Effect::Deny));
                 }
@@ -140,6 +154,27 @@ impl PolicySet {
         }
         verdicts
     }
+}
+
+/// A request in another version of its kind.
+fn in_version(request: &Request<'_>, version: &'static str) -> Result<Subject, TooLarge> {
+    let api_version = format!("{}/{version}", request.group);
+    let form = |object: &Value| {
+        let mut object = object.clone();
+        autoscaler::convert(&mut object, request.version, version);
+        if let Some(map) = object.as_object_mut() {
+            map.insert("apiVersion".to_owned(), api_version.as_str().into());
+        }
+        object
+    };
+    let (object, old) = (request.object.map(form), request.old_object.map(form));
+    Subject::of(&Request {
+        version,
+        asked_version: Some(request.version),
+        object: object.as_ref(),
+        old_object: old.as_ref(),
+        ..request.clone()
+    })
 }
 
 /// With what a policy judges one request.

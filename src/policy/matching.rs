@@ -2,8 +2,10 @@
 //!
 //! Source: k8s.io/apiserver/pkg/admission/plugin/policy/matching/matching.go and webhook/predicates/rules/rules.go.
 
-use super::document::{MatchPolicy, MatchResources, ResourceRule};
+use super::document::{GROUP, MatchPolicy, MatchResources, ResourceRule};
 use super::review::Request;
+use crate::object::null;
+use crate::scheme::autoscaler;
 use std::collections::BTreeMap;
 
 /// The label that every namespace carries with its own name.
@@ -30,11 +32,15 @@ impl MatchResources {
     /// True if the request is concerned. `rules_required` is true for a policy (no rule, no match) and false for a
     /// binding (no rule, no narrowing).
     pub(super) fn concerns(&self, request: &Request<'_>, rules_required: bool) -> bool {
-        let exact = self.match_policy == MatchPolicy::Exact;
-        let included = (!rules_required && self.resource_rules.is_empty())
-            || self.resource_rules.iter().any(|rule| rule.concerns(request, exact));
+        // No policy judges policies (`isPolicyResource` in plugin/policy/generic/plugin.go).
+        if request.group == GROUP && POLICY_RESOURCES.contains(&request.resource) {
+            return false;
+        }
+        let included = (!rules_required && self.resource_rules.is_empty()) || self.version(request).is_some();
+        let excluded = versions_of(request, self.match_policy)
+            .any(|version| self.exclude_resource_rules.iter().any(|rule| rule.concerns(request, version)));
         included
-            && !self.exclude_resource_rules.iter().any(|rule| rule.concerns(request, exact))
+            && !excluded
             && self.namespace_selected(request)
             && self.object_selector.as_ref().is_none_or(|selector| {
                 // A side that is not there is not selected, whatever the selector asks (webhook/predicates/object).
@@ -43,9 +49,16 @@ impl MatchResources {
             })
     }
 
+    /// The version of the object that the rules are about: the request's own, else another one of the same resource
+    /// (`matchPolicy: Equivalent`); `None` if they are not about it.
+    pub(super) fn version(&self, request: &Request<'_>) -> Option<&'static str> {
+        versions_of(request, self.match_policy)
+            .find(|version| self.resource_rules.iter().any(|rule| rule.concerns(request, version)))
+    }
+
     fn namespace_selected(&self, request: &Request<'_>) -> bool {
         let Some(selector) = &self.namespace_selector else { return true };
-        if request.group.is_empty() && request.resource == "namespaces" {
+        if request.is_namespace() {
             return selector.matches(&labels_of(request.object.or(request.old_object)), &|_| true);
         }
         let Some(namespace) = request.namespace else { return true };
@@ -89,31 +102,56 @@ impl ResourceRule {
         None
     }
 
-    fn concerns(&self, request: &Request<'_>, exact: bool) -> bool {
+    fn concerns(&self, request: &Request<'_>, version: &str) -> bool {
         let has = |list: &[String], want: &str| list.iter().any(|item| item == "*" || item == want);
         has(&self.operations, request.operation)
             && has(&self.api_groups, request.group)
-            // Equivalent: another version of the same resource is judged in its own form, there being no server here
-            // that could convert it.
-            && (!exact || has(&self.api_versions, request.version))
+            && (version == ANY || has(&self.api_versions, if version == OWN { request.version } else { version }))
             && self.resources.iter().any(|pattern| resource_matches(pattern, request))
             && (self.resource_names.is_empty() || self.resource_names.iter().any(|name| name == request.name))
             && match self.scope.as_deref() {
-                Some("Cluster") => request.namespace.is_none(),
-                Some("Namespaced") => request.namespace.is_some(),
+                // A namespace is never in one, though its requests carry its name.
+                Some("Cluster") => request.is_namespace() || request.namespace.is_none(),
+                Some("Namespaced") => !request.is_namespace() && request.namespace.is_some(),
                 _ => true,
             }
     }
 }
 
+/// What policies are made of.
+const POLICY_RESOURCES: [&str; 4] = [
+    "validatingadmissionpolicies",
+    "validatingadmissionpolicybindings",
+    "mutatingadmissionpolicies",
+    "mutatingadmissionpolicybindings",
+];
+
+/// The version of whatever is not built in: which of them a definition serves is not known here, so that each of them
+/// stands for all.
+pub(super) const ANY: &str = "";
+/// The request's own version.
+pub(super) const OWN: &str = ".";
+
+/// The versions in which a request's object can be looked at, its own first.
+fn versions_of(request: &Request<'_>, policy: MatchPolicy) -> impl Iterator<Item = &'static str> {
+    let own = std::iter::once(OWN);
+    let others: &'static [&'static str] = if policy == MatchPolicy::Exact {
+        &[]
+    } else if request.group == "autoscaling" && request.resource == "horizontalpodautoscalers" {
+        &autoscaler::VERSIONS
+    } else if null::is_built_in(request.group) {
+        &[]
+    } else {
+        &[ANY]
+    };
+    own.chain(others.iter().copied())
+}
+
 /// `*`, `*/*`, `pods`, `pods/*`, `*/scale`, `pods/status`.
 fn resource_matches(pattern: &str, request: &Request<'_>) -> bool {
     let (resource, subresource) = pattern.split_once('/').unwrap_or((pattern, ""));
-    if pattern == "*/*" {
-        return true;
-    }
-    (resource == "*" || resource == request.resource)
-        && if subresource == "*" { !request.subresource.is_empty() } else { subresource == request.subresource }
+    // `pods/*` is also the object itself, whatever the documentation says.
+    (resource == "*" || resource == request.resource) && (subresource == "*" || subresource == request.subresource)
 }
 
 /// The labels of an object.
@@ -153,7 +191,7 @@ mod tests {
             ("deployments", true),
             ("*", true),
             ("*/*", true),
-            ("deployments/*", false),
+            ("deployments/*", true),
             ("deployments/scale", false),
             ("statefulsets", false),
         ] {
@@ -178,9 +216,15 @@ mod tests {
         }
         assert!(!MatchResources::default().concerns(&request, true));
         assert!(MatchResources::default().concerns(&request, false));
-        let beta = Request { version: "v1beta1", ..request };
-        assert!(rules(&json!({"resourceRules": [rule("*")]})).concerns(&beta, true));
-        assert!(!rules(&json!({"resourceRules": [rule("*")], "matchPolicy": "Exact"})).concerns(&beta, true));
+        let beta = Request { version: "v1beta1", ..request.clone() };
+        assert!(!rules(&json!({"resourceRules": [rule("*")]})).concerns(&beta, true), "served in one version only");
+        let custom = Request { group: "example.org", version: "v1beta1", ..request };
+        let of = |policy: &str| {
+            let rule = json!({"apiGroups": ["*"], "apiVersions": ["v1"], "operations": ["*"], "resources": ["*"]});
+            rules(&json!({"resourceRules": [rule], "matchPolicy": policy}))
+        };
+        assert!(of("Equivalent").concerns(&custom, true));
+        assert!(!of("Exact").concerns(&custom, true));
     }
 
     #[test]

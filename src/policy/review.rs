@@ -28,8 +28,10 @@ pub struct Request<'a> {
     pub operation: &'a str,
     /// API group.
     pub group: &'a str,
-    /// API version.
+    /// API version of the object, as it is judged.
     pub version: &'a str,
+    /// API version that was asked for, where it is another one (`matchPolicy: Equivalent`).
+    pub asked_version: Option<&'a str>,
     /// Kind.
     pub kind: &'a str,
     /// Plural resource name.
@@ -38,7 +40,7 @@ pub struct Request<'a> {
     pub subresource: &'a str,
     /// Name; empty where the server makes one.
     pub name: &'a str,
-    /// Namespace; `None` for cluster-scoped objects.
+    /// Namespace; `None` for cluster-scoped objects, but for a Namespace that a request names in its path: its own name.
     pub namespace: Option<&'a str>,
     /// The object as it would be.
     pub object: Option<&'a Value>,
@@ -48,6 +50,13 @@ pub struct Request<'a> {
     pub namespace_labels: Option<&'a BTreeMap<String, String>>,
     /// `userInfo` of the request; [`assumed_user`] where it is not known.
     pub user: Option<&'a Value>,
+}
+
+impl Request<'_> {
+    /// True for Namespaces.
+    pub fn is_namespace(&self) -> bool {
+        self.group.is_empty() && self.resource == "namespaces"
+    }
 }
 
 /// What a verdict leads to.
@@ -205,9 +214,12 @@ impl Inputs {
 fn request_value(request: &Request<'_>) -> Value {
     let kind = json!({"group": request.group, "version": request.version, "kind": request.kind});
     let resource = json!({"group": request.group, "version": request.version, "resource": request.resource});
+    let asked = request.asked_version.unwrap_or(request.version);
+    let asked_kind = json!({"group": request.group, "version": asked, "kind": request.kind});
+    let asked_resource = json!({"group": request.group, "version": asked, "resource": request.resource});
     let user = request.user.cloned().unwrap_or_else(assumed_user);
     let mut value = json!({
-        "kind": kind, "resource": resource, "requestKind": kind, "requestResource": resource,
+        "kind": kind, "resource": resource, "requestKind": asked_kind, "requestResource": asked_resource,
         "name": request.name, "operation": request.operation, "userInfo": user, "dryRun": false, "options": {},
     });
     if let Some(map) = value.as_object_mut() {
@@ -223,7 +235,7 @@ fn request_value(request: &Request<'_>) -> Value {
 
 /// `namespaceObject`: what is known of the namespace.
 fn namespace_value(request: &Request<'_>) -> Value {
-    let Some(namespace) = request.namespace else { return Value::Null };
+    let Some(namespace) = request.namespace.filter(|_| !request.is_namespace()) else { return Value::Null };
     let mut labels = request.namespace_labels.cloned().unwrap_or_default();
     labels.insert(super::matching::NAME_LABEL.into(), namespace.into());
     json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}})

@@ -4,6 +4,7 @@
 //! writes for a value that is zero, quantities in their canonical form, and defaults. The embedded cluster reads every
 //! request with it, and policies judge by it what no server has answered yet.
 
+pub mod autoscaler;
 pub mod decode;
 pub mod defaults;
 pub mod quantity;

@@ -153,7 +153,10 @@ impl Row {
         let name = number.map_or_else(|| "c".to_owned(), |number| format!("{}-{number}", self.name));
         let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data});
         let mut object = object.cloned().unwrap_or(map);
-        object["metadata"]["namespace"] = json!(namespace);
+        let (kind, cluster_wide) = (object["kind"].clone(), ["Namespace", "ValidatingAdmissionPolicyBinding"]);
+        if !cluster_wide.iter().any(|known| kind == *known) {
+            object["metadata"]["namespace"] = json!(namespace);
+        }
         object["metadata"]["labels"] = json!({"row": self.name});
         object
     }
@@ -169,6 +172,7 @@ fn rows(namespace: &str) -> Vec<Row> {
     let mut all = read(include_str!("policy_agreement.yaml"));
     all.extend(read(include_str!("policy_agreement_bindings.yaml")));
     all.extend(read(include_str!("policy_agreement_operations.yaml")));
+    all.extend(read(include_str!("policy_agreement_matching.yaml")));
     all
 }
 
@@ -357,7 +361,10 @@ fn the_shipped_policies_judge_as_the_api_server_does() {
                     namespaces.insert((object["metadata"]["name"].as_str().unwrap().to_owned(), true));
                     continue;
                 }
-                object["metadata"]["namespace"] = json!(namespace);
+                let (kind, cluster_wide) = (object["kind"].clone(), ["Namespace", "ValidatingAdmissionPolicyBinding"]);
+                if !cluster_wide.iter().any(|known| kind == *known) {
+                    object["metadata"]["namespace"] = json!(namespace);
+                }
                 object["metadata"]["labels"] = json!({"shipped": name});
                 let _ = file.ends_with("labelled.yaml") || namespaces.insert((namespace, false));
                 cases.push((file.clone(), set.clone(), object));
