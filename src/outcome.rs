@@ -95,6 +95,8 @@ pub fn ending(synced: &Synced) -> Ending {
     }
     match &synced.health {
         Some(health) if !health.is_healthy() => Ending::Unhealthy,
+        // What is gone from Git is still there.
+        _ if planned.is_some_and(|p| p.waits().is_some()) => Ending::Refused,
         _ => Ending::Done,
     }
 }
@@ -131,7 +133,7 @@ pub fn message(app: &App, synced: &Synced) -> String {
     match &synced.health {
         Some(health) if health.cancelled => "stopped while health was waited for".to_owned(),
         Some(health) if !health.is_healthy() => health.message(),
-        _ => String::new(),
+        _ => synced.planned.as_ref().and_then(Planned::waits).unwrap_or_default(),
     }
 }
 

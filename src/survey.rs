@@ -136,7 +136,8 @@ fn sync_state(looked: &Looked, rendered: &crate::render::Rendered, revision: &Re
         return (SyncState::Failed, last.message.clone());
     }
     if planned.has_changes() {
-        return (SyncState::OutOfSync, counts(planned));
+        let waits = planned.waits().map_or_else(String::new, |waits| format!("; {waits}"));
+        return (SyncState::OutOfSync, format!("{}{waits}", counts(planned)));
     }
     (SyncState::Synced, String::new())
 }

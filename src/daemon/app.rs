@@ -129,6 +129,8 @@ pub enum Said {
     },
     /// The comment of a pull request.
     Comment(Letter),
+    /// It is not held or suspended any more: what waited for that may go on.
+    Lifted,
     /// What a host says was said of a commit.
     Known(Revision, Vec<(Context, State)>),
     /// `driftless sync` asks for it: look where the branch is, then answer with [`Wake::Asked`].
@@ -165,6 +167,8 @@ struct Mind {
     ending: Option<Ending>,
     /// The target waits for an app that it depends on: why.
     held_back: Option<Held>,
+    /// Deletions wait for another app.
+    waits: bool,
     /// The last round stopped before everything was written.
     unfinished: bool,
     drifted: bool,
@@ -343,6 +347,14 @@ impl AppTask {
         let suspended = stored.parent.suspended || mind.held_back.is_some();
         // A removed app's inventory goes with the last of what it owned: that is no wish.
         let over = stored.resource_version.is_none() && app.plan.app_removed;
+        let halted = |stored: &StoredParent| {
+            let held = target.rendered().is_some_and(|r| held(&stored.parent, &r.digest, &target.revision).is_some());
+            held || stored.parent.suspended
+        };
+        let before = mind.stored.as_ref().map_or(mind.ending == Some(Ending::Refused), halted);
+        if before && !halted(&stored) {
+            let _ = self.scope.send(Said::Lifted);
+        }
         mind.stored = Some(stored);
         self.hear_request(mind);
         if suspended || over {
@@ -479,7 +491,8 @@ impl AppTask {
             self.give_answer(mind, &target, end, report).await;
         }
         let back = mind.meant.as_ref().map(|meant| meant.revision.clone());
-        let outcome = Outcome { app: name, ending: end, message: text, timings, back, follows: false };
+        let waits = mind.waits && end == Ending::Refused;
+        let outcome = Outcome { app: name, ending: end, message: text, timings, back, waits, follows: false };
         self.say(&targets, &target, &outcome);
     }
 
@@ -514,6 +527,7 @@ impl AppTask {
         }
         let end = ending(&synced);
         mind.unfinished = !synced.is_applied();
+        mind.waits = synced.planned.as_ref().is_some_and(|planned| planned.waits().is_some());
         let mut text = message(&target.member.app, &synced);
         let mut shown = report(&target.member.app, &synced);
         self.count(target, &synced);

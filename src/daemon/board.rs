@@ -23,6 +23,8 @@ pub struct Outcome {
     pub timings: Timings,
     /// It runs what it ran at this revision: it was rolled back, or is held.
     pub back: Option<Revision>,
+    /// Deletions of it wait for another app.
+    pub waits: bool,
     /// It could not begin, since an app that it depends on did not end well: that one's words matter more.
     pub follows: bool,
 }
@@ -36,6 +38,7 @@ impl Outcome {
             message: String::new(),
             timings: Timings::default(),
             back: None,
+            waits: false,
             follows: false,
         }
     }
@@ -65,6 +68,16 @@ impl Board {
     pub fn await_again(&mut self, app: AppName) {
         self.ended.remove(&app);
         self.waiting.insert(app);
+    }
+
+    /// How an app's work ended, where it did.
+    pub fn ending(&self, app: &AppName) -> Option<Ending> {
+        self.ended.get(app).map(|outcome| outcome.ending)
+    }
+
+    /// True if an app's deletions wait for another one.
+    pub fn has_waiting(&self) -> bool {
+        self.ended.values().any(|outcome| outcome.waits)
     }
 
     /// True if no app is waited for.

@@ -254,7 +254,16 @@ impl ScopeTask {
                     mind.left = true;
                     return true;
                 }
-                word => self.take(mind, word),
+                Said::Lifted if mind.board.has_waiting() => {
+                    mind.left = true;
+                    return true;
+                }
+                word => {
+                    self.take(mind, word);
+                    if mind.left && ears.led {
+                        return true;
+                    }
+                }
             }
         }
     }
@@ -279,6 +288,9 @@ impl ScopeTask {
                 if revision != head || outcome.ending == Ending::Superseded {
                     return;
                 }
+                // What waited for it looks again, by what is known of it now.
+                let mended = mind.board.ending(&outcome.app).is_some_and(|before| before != Ending::Done);
+                mind.left |= mended && outcome.ending == Ending::Done && mind.board.has_waiting();
                 let moves = mind.line.ended(&outcome.app, outcome.ending, outcome.back.as_ref());
                 for app in &moves.again {
                     mind.board.await_again(app.clone());
@@ -308,6 +320,7 @@ impl ScopeTask {
             | Said::Begun(_)
             | Said::Asked(_)
             | Said::Left
+            | Said::Lifted
             | Said::Known(..)
             | Said::Comment(_)
             | Said::Plan { .. } => {}

@@ -5,7 +5,7 @@ use super::graph::Graph;
 use super::refusal::Refusal;
 use super::step::Step;
 use crate::inventory::Member;
-use crate::object::{Digest, ObjectKey, ObjectRef, Problem};
+use crate::object::{Digest, ObjectKey, ObjectRef, Problem, counted};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -101,6 +101,15 @@ impl Planned {
             *out.entry(*action).or_insert(0) += 1;
         }
         out
+    }
+
+    /// What is not deleted now since another app is not through, for a person: `2 deletions wait: app \`db\` is held`.
+    /// `None` where nothing waits, or waits for an approval, which is a refusal of its own.
+    pub fn waits(&self) -> Option<String> {
+        let why = self.withheld.as_ref().filter(|_| self.refusals.is_empty() && self.problems.is_empty())?;
+        let prunes = self.plan.changes.iter().filter(|change| change.actions == [Action::Prune]).count();
+        let verb = if prunes == 1 { "waits" } else { "wait" };
+        Some(format!("{} {verb}: {why}", counted(prunes, "deletion")))
     }
 
     /// True if nothing of the app may be written.

@@ -187,19 +187,18 @@ fn guard(input: &PlanInput<'_>, members: usize, wanted: &BTreeSet<ObjectKey>, ou
         out.withheld = Some("not every object of the app could be looked up".to_owned());
         return;
     }
-    if let Some(why) = &input.options.prunes_wait {
-        out.withheld = Some(why.clone());
-        return;
-    }
     let refusals = needing_approval(input, members, wanted, &out.doomed);
     let set = out.approval();
     let approved = input
         .parent
         .is_some_and(|parent| parent.approvals.iter().any(|a| a.revision == input.revision && sorted(&a.uids) == set));
     if !refusals.is_empty() && !approved {
+        // Asked for before anything else is waited for, so that it can be given at any time.
         out.refusals.extend(refusals);
         out.withheld = Some("waits for approval".to_owned());
+        return;
     }
+    out.withheld.clone_from(&input.options.prunes_wait);
 }
 
 fn sorted(uids: &[String]) -> Vec<String> {

@@ -32,4 +32,5 @@ mod rollouts;
 mod running;
 pub mod scratch;
 mod ssh_remote;
+mod waiting_prunes;
 mod warnings;

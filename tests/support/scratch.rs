@@ -83,9 +83,11 @@ impl Scratch {
         self.write(path, &text.replace(from, to));
     }
 
-    /// Removes a directory of the working copy.
+    /// Removes a directory or a file of the working copy.
     pub fn remove(&self, path: &str) {
-        fs::remove_dir_all(self.work().join(path)).expect("it is there");
+        let path = self.work().join(path);
+        let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        removed.expect("it is there");
     }
 
     /// Commits everything; the new commit.

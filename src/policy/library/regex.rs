@@ -47,6 +47,7 @@ fn compile(pattern: &str) -> Result<regex::Regex, ExecutionError> {
 /// Why a pattern is not taken, where nothing more is to be said.
 const INVALID: &str = "the pattern is no valid regular expression, or too large";
 
+#[expect(clippy::needless_pass_by_value, reason = "the signature of a CEL function")]
 fn matches<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionError> {
     let texts: Vec<&CelString<'_>> = args.iter().filter_map(|arg| arg.downcast_ref::<CelString>()).collect();
     let [text, pattern] = texts.as_slice() else {
