@@ -52,7 +52,9 @@ impl Shared {
         let after = server.store().version();
         drop(server);
         if after != before {
-            self.changed.send_replace(after);
+            // Somebody else may have written, and told of it, since the lock was given back: an older number after a
+            // newer one would hide that from the control loop until something else is written.
+            self.changed.send_modify(|version| *version = after.max(*version));
         }
         out
     }
@@ -196,5 +198,39 @@ async fn next(mut following: Following) -> Option<(Result<Bytes, std::io::Error>
             () = tokio::time::sleep_until(until.into()) => {}
             () = following.shared.shutdown.cancelled() => return None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::view::Write;
+    use jiff::Timestamp;
+    use serde_json::json;
+    use std::sync::Barrier;
+
+    /// Whoever waits for changes knows of the newest one, however many write at once.
+    #[test]
+    fn no_change_is_hidden_by_an_older_one() {
+        let now = Timestamp::UNIX_EPOCH;
+        let shared = Shared::new(ApiServer::new(1, now), "t");
+        let changes = shared.changes();
+        let (writers, barrier) = (4, Barrier::new(4));
+        std::thread::scope(|scope| {
+            for writer in 0..writers {
+                let (shared, changes, barrier) = (&shared, &changes, &barrier);
+                scope.spawn(move || {
+                    for round in 0..3000 {
+                        let name = format!("{writer}-{round}");
+                        let object = json!({"apiVersion": "v1", "kind": "ConfigMap",
+                            "metadata": {"name": name, "namespace": "default"}});
+                        barrier.wait();
+                        shared.with(|server| server.carry_out(&Write::Create { object }, "test", now)).unwrap();
+                        barrier.wait();
+                        assert_eq!(*changes.borrow(), shared.with(|server| server.store().version()), "round {round}");
+                    }
+                });
+            }
+        });
     }
 }
