@@ -7,6 +7,8 @@
 //! Configuration and policies are the base's (a pull request must not grant itself anything); where the revision changes
 //! them, that is said. Writes nothing.
 
+mod settings;
+
 use crate::app::App;
 use crate::config::{AppPaths, Config};
 use crate::engine::Engine;
@@ -24,7 +26,7 @@ use crate::report::base_note::{BaseNote, MergeReport};
 use crate::report::object_diff::ObjectDiffs;
 use crate::scope::{Member, Neighbours};
 use crate::source::{Merged, Revision, SourceTree};
-use crate::workspace::{self, CONFIG_FILE, Origin, Tip, off_thread};
+use crate::workspace::{self, Origin, Tip, off_thread};
 use futures::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -76,6 +78,8 @@ pub struct MergePlan {
     pub problems: Vec<Problem>,
     /// What it takes away, by app.
     pub apps: Vec<Taken>,
+    /// What the merge does besides that the plan does not show.
+    pub unplanned: Option<String>,
 }
 
 /// What a merge takes away from one app.
@@ -130,6 +134,7 @@ pub async fn plan_merge(
         verdict: Verdict::Nothing,
         problems: Vec::new(),
         apps: Vec::new(),
+        unplanned: None,
     };
     if let Err(problems) = plan_into(ground, engines, (base, head), names, &mut out).await {
         out.verdict = Verdict::Wrong;
@@ -149,7 +154,10 @@ async fn plan_into(
 ) -> Result<(), Vec<Problem>> {
     let note = out.report.base.get_or_insert_with(|| BaseNote::new(base.as_str()));
     let (base, merge) = both_trees(ground.origin, base, head, note).await?;
-    note.notices.extend(own_rules(ground.config, &base.tree, &merge.tree));
+    let settings = settings::compare(ground, &base.tree, &merge.tree)?;
+    note.notices.extend(settings.notices);
+    note.notices.extend(own_policies(ground.config, &base.tree, &merge.tree));
+    out.unplanned = settings.unplanned;
     for engine in engines {
         let pair = Pair::new(ground, engine, &base, &merge).await?;
         let names = pair.chosen(names)?;
@@ -199,11 +207,8 @@ async fn both_trees(
 }
 
 /// Says where the revision changes what it is judged by.
-fn own_rules(config: &Config, base: &SourceTree, merge: &SourceTree) -> Vec<String> {
+fn own_policies(config: &Config, base: &SourceTree, merge: &SourceTree) -> Vec<String> {
     let mut out = Vec::new();
-    if base.entry(CONFIG_FILE) != merge.entry(CONFIG_FILE) {
-        out.push(format!("it changes {CONFIG_FILE}: its own counts once it is merged"));
-    }
     for path in &config.policy.paths {
         let differ = base.entry(path) != merge.entry(path) || !base.under(path).eq(merge.under(path));
         if differ {
@@ -390,9 +395,9 @@ mod tests {
         let mut config = Config::from_flags(&crate::config::Flags { repo: ".".into(), ..Default::default() }).unwrap();
         config.policy.paths = vec!["rules".into()];
         let base = tree(&[("driftless.toml", "a"), ("rules/a.yaml", "a"), ("web/a.yaml", "a")]);
-        assert!(own_rules(&config, &base, &base).is_empty());
+        assert!(own_policies(&config, &base, &base).is_empty());
         let merge = tree(&[("driftless.toml", "b"), ("rules/a.yaml", "a"), ("rules/b.yaml", "a"), ("web/a.yaml", "b")]);
-        let said = own_rules(&config, &base, &merge);
-        assert!(said.len() == 2 && said[0].contains("driftless.toml") && said[1].contains("rules"), "{said:?}");
+        let said = own_policies(&config, &base, &merge);
+        assert!(said.len() == 1 && said[0].contains("rules"), "{said:?}");
     }
 }

@@ -33,7 +33,14 @@ pub async fn run(args: &Plan, base: &str) -> Result<Exit, Vec<Problem>> {
         let plan =
             PlanReport { revision: None, apps: Vec::new(), summary: BTreeMap::new(), error: problems.first().cloned() };
         let report = MergeReport { plan, base: None };
-        MergePlan { report, diffs: ObjectDiffs::default(), verdict: Verdict::Wrong, problems, apps: Vec::new() }
+        MergePlan {
+            report,
+            diffs: ObjectDiffs::default(),
+            verdict: Verdict::Wrong,
+            problems,
+            apps: Vec::new(),
+            unplanned: None,
+        }
     });
     let note = plan.note(base);
     let MergePlan { report, diffs, verdict, problems, .. } = plan;
@@ -73,7 +80,8 @@ async fn plan_all(args: &Plan, base: &str) -> Result<MergePlan, Vec<Problem>> {
 }
 
 fn together(mut one: MergePlan, other: MergePlan) -> MergePlan {
-    let MergePlan { report, diffs, verdict, problems, apps } = other;
+    let MergePlan { report, diffs, verdict, problems, apps, unplanned } = other;
+    one.unplanned = one.unplanned.or(unplanned);
     one.verdict = one.verdict.max(verdict);
     one.problems.extend(problems);
     one.diffs.extend(diffs);

@@ -50,7 +50,7 @@ pub async fn suspend(args: &OneApp, suspended: bool) -> Result<Exit, Vec<Problem
     let stays = |parent: &Parent| {
         let digest = &member.rendered.as_ref().as_ref().ok()?.digest;
         let unreviewed = hold_on(parent, digest, &scene.tip.revision).filter(|hold| hold.is_unreviewed());
-        unreviewed.filter(|_| member.app.require_plan).map(|hold| hold.reason.clone())
+        unreviewed.map(|hold| hold.reason.clone())
     };
     let before = scene.engine.parents.reload(&member.app.identity, "").await.map_err(|e| one(e.into()))?.parent;
     rollback::change(&scene.engine, &member.app, |stored| {

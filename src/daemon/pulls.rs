@@ -195,6 +195,10 @@ fn verdict(plan: &MergePlan) -> (State, String) {
         plan.problems.first().map(ToString::to_string).or(denied).or(of_apps).unwrap_or_default()
     };
     match plan.verdict {
+        // A green plan would vouch for what it does not show.
+        Verdict::Nothing | Verdict::Changes if plan.unplanned.is_some() => {
+            (State::Failure, plan.unplanned.clone().unwrap_or_default())
+        }
         Verdict::Nothing | Verdict::Changes => (State::Success, plan_sentence(&plan.report.plan, &plan.diffs)),
         Verdict::Refused | Verdict::Wrong => (State::Failure, first()),
     }

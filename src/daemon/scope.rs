@@ -24,7 +24,7 @@ use crate::server::{Metrics, Readiness};
 use crate::source::{Cadence, Follower, Interval, Revision, Schedule, Watched};
 use crate::workspace::{Origin, Tip, members_on, policies_of};
 use jiff::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -448,6 +448,10 @@ impl ScopeTask {
         (say, term): (&UnboundedSender<Said>, &CancellationToken),
     ) -> Result<(), Trouble> {
         let tip = self.origin.tip(head).await.map_err(|p| Trouble::lasting(vec![p]))?;
+        // A commit that switches `require_plan` off is still judged by it.
+        let earlier = self.origin.apps(&self.config, &tip.tree).unwrap_or_default();
+        let guarded: BTreeSet<String> =
+            earlier.into_iter().filter(|app| app.require_plan).map(|app| app.name).collect();
         match (self.read_config)(&tip) {
             Some(Ok(config)) => self.config = config,
             Some(Err(problems)) => return Err(Trouble::lasting(problems)),
@@ -458,7 +462,10 @@ impl ScopeTask {
         if let Some(own) = named.or(self.config.repositories.first()) {
             self.origin.repository = own.clone();
         }
-        let apps = self.origin.apps(&self.config, &tip.tree).map_err(Trouble::lasting)?;
+        let mut apps = self.origin.apps(&self.config, &tip.tree).map_err(Trouble::lasting)?;
+        for app in &mut apps {
+            app.require_plan |= guarded.contains(&app.name);
+        }
         let policies = policies_of(&self.config, &tip.tree, &self.tools).await.map_err(Trouble::lasting)?;
         policies.notes(false).iter().for_each(|note| tracing::warn!(%note, "policy"));
         let policies = Arc::new(policies);

@@ -8,7 +8,7 @@
 //! answer, and a pull request that is not merged, keep the hold; it is judged anew with each sync.
 
 use super::merges::{Answers, MOST, Ties, ask};
-use super::{History, HowTo, Wanted};
+use super::{History, HowTo, Wanted, hold_on};
 use crate::inventory::{Hold, Parent, Removal, Review, Standing};
 use crate::plan::{Planned, StepKind};
 use jiff::Timestamp;
@@ -74,7 +74,9 @@ impl Judge<'_> {
     /// Judges the plan by what is known, and by what the host says of what is not.
     async fn judge(&self, planned: &Planned, parent: &mut Parent) -> Option<Unreviewed> {
         let wanted = self.wanted;
-        if !wanted.app.require_plan {
+        // Content that is held for it stays so, also where the setting went with the commit that is held.
+        let held = hold_on(parent, &wanted.rendered.digest, wanted.revision).is_some_and(Hold::is_unreviewed);
+        if !wanted.app.require_plan && !held {
             return None;
         }
         let mut open = removals(planned);

@@ -5,7 +5,14 @@ use crate::support::scratch::Scratch;
 use serde_json::Value;
 use std::fs;
 
-on_both_clusters!(bad_settings_in_the_repository, a_file_beside_it, a_branch_that_vanishes, no_repairs, wishes);
+on_both_clusters!(
+    bad_settings_in_the_repository,
+    a_file_beside_it,
+    a_branch_that_vanishes,
+    no_repairs,
+    wishes,
+    a_guard_is_not_lifted_by_what_it_guards_against,
+);
 
 const QUIET: &str = "timeout = \"40s\"";
 
@@ -172,4 +179,31 @@ fn wishes(cluster: &Cluster) {
     let fourth = scratch.push("four");
     daemon.succeeds(&scratch, &fourth);
     scaled(4);
+}
+
+/// A commit that switches `require_plan` off is judged by it; the next one is not.
+fn a_guard_is_not_lifted_by_what_it_guards_against(cluster: &Cluster) {
+    let guard = "require_plan = true\n";
+    let scratch = Scratch::quickstart("guard", &format!("{QUIET}\nprune_limit = \"100%\"\n{guard}"));
+    let extra = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: extra}\n";
+    scratch.write("motd/extra.yaml", extra);
+    let daemon = Daemon::start(&scratch, cluster);
+    let first = scratch.push("extra");
+    daemon.succeeds(&scratch, &first);
+    let there = || cluster.config_map(&scratch.namespace, "extra").is_some();
+
+    scratch.remove("motd/extra.yaml");
+    scratch.replace("driftless.toml", guard, "");
+    let second = scratch.push("without it, and without its guard");
+    let (state, words) = daemon.ended(&scratch, &second);
+    assert!(state == "failure" && words.contains("driftless approve motd"), "{state}: {words}");
+    assert!(there());
+    daemon.tell(&scratch, cluster, &["approve", "motd"]);
+    daemon.eventually("it is gone", || (!there()).then_some(()));
+
+    scratch.write("motd/extra.yaml", extra);
+    daemon.succeeds(&scratch, &scratch.push("back"));
+    scratch.remove("motd/extra.yaml");
+    daemon.succeeds(&scratch, &scratch.push("gone, unguarded"));
+    assert!(!there());
 }

@@ -133,6 +133,26 @@ fn a_flag_does_not_switch_policies_off() {
     app.run("check --repo . --path ../apps").exits(1).says("--path");
 }
 
+/// A pull request's own configuration does not count for its plan, and is not passed over either.
+#[test]
+fn a_pull_requests_configuration_is_looked_at() {
+    let app = Scratch::alone("settings");
+    app.config_map("web/web.yaml", "web", "1");
+    config(&app, "[defaults]\nnamespace = \"default\"\nrequire_plan = true\n");
+    app.commit("base");
+    app.git("checkout -q -b feature");
+    config(&app, "[defaults]\nnamespace = \"default\"\ntimeoutt = \"5m\"\n");
+    app.commit("a slip");
+    let plan = "plan --embedded --repo . --base main --revision feature --branch main";
+    app.run(plan).exits(1).says("driftless.toml:9: unknown key `timeoutt`");
+    config(&app, "[defaults]\nnamespace = \"kube-system\"\n");
+    app.commit("moves, unguarded");
+    app.run(plan)
+        .exits(0)
+        .says("what driftless.toml moves is not planned here: web: namespace default → kube-system")
+        .says("it switches `require_plan` off for web");
+}
+
 /// A key that no report could use keeps the daemon from starting, and is named as what it is.
 #[test]
 fn a_github_apps_key_is_looked_at_when_the_daemon_starts() {
