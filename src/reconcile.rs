@@ -348,7 +348,7 @@ async fn look_at(engine: &Engine, wanted: &Wanted<'_>, key: &[u8], seen: Seen, r
             answers.insert((question.key.clone(), question.asked), answer);
         }
     }
-    let known = facts(engine, wanted.policies, &kinds, &snapshot, &desired).await?;
+    let known = facts(engine, wanted.policies, &kinds, &snapshot, (&desired, &wanted.neighbours.namespaces)).await?;
     let input = plan::PlanInput { dry_runs: &answers, ..input };
     let (mut planned, writes) =
         if wanted.policies.is_empty() { (plan::plan(&input), Vec::new()) } else { plan::plan_with_writes(&input) };

@@ -4,7 +4,7 @@
 use crate::app::App;
 use crate::inventory::StoredParent;
 use crate::live::kinds::Kinds;
-use crate::object::{Gk, Manifest, ObjectKey, Problem};
+use crate::object::{Desired, Gk, Manifest, ObjectKey, Problem};
 use crate::plan::Sibling;
 use crate::plan::autoscaler::target;
 use crate::reconcile::held;
@@ -13,6 +13,11 @@ use crate::render::namespaces::{Definitions, defined_here, resolve_namespaces};
 use crate::source::Revision;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+fn labels_of(object: &Desired) -> BTreeMap<String, String> {
+    let labels = object.at("/metadata/labels").and_then(serde_json::Value::as_object);
+    labels.into_iter().flatten().filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+}
 
 /// One app with what it became.
 #[derive(Clone)]
@@ -37,7 +42,12 @@ pub struct Neighbours {
     pub definitions: Definitions,
     /// Workloads that are scaled by autoscalers, with the autoscaler's app.
     scaled: BTreeMap<ObjectKey, String>,
+    /// The Namespaces that the apps want, with their labels: policies may read them before they are written.
+    pub namespaces: Namespaces,
 }
+
+/// Labels by namespace.
+pub type Namespaces = BTreeMap<String, BTreeMap<String, String>>;
 
 /// The neighbours of one app.
 #[derive(Debug, Clone, Default)]
@@ -81,6 +91,9 @@ impl Neighbours {
                         resolve_namespaces(rendered.objects.clone(), kinds, namespace, &out.definitions)
                     {
                         for object in &resolved.objects {
+                            if object.key().is("", "Namespace") {
+                                out.namespaces.insert(object.name().to_owned(), labels_of(object));
+                            }
                             out.claims.entry(object.key()).or_default().push(app.name.clone());
                             if let Some(workload) = target(&object.key(), object.value()) {
                                 out.scaled.insert(workload, app.name.clone());

@@ -220,7 +220,10 @@ pub async fn check(args: &Check) -> Result<Exit, Vec<Problem>> {
                 warnings.clone_from(&rendered.warnings);
                 problems.extend(schema::check(&rendered.objects));
                 field_problems(&strict, &rendered.objects, &all.trees, &mut strangers, &mut problems);
-                let facts = Facts::default().with_manifests(&rendered.objects);
+                // Namespaces of one app have the objects of others in them.
+                let same = members.iter().filter(|other| other.app.cluster == member.app.cluster);
+                let all_objects = same.filter_map(|other| other.rendered.as_ref().as_ref().ok());
+                let facts = all_objects.fold(Facts::default(), |facts, other| facts.with_manifests(&other.objects));
                 for set in &all.policies {
                     findings.extend(evaluate(set, &rendered.objects, &facts));
                 }

@@ -142,8 +142,8 @@ fn excused(analysis: &Analysis<'_>, subject: &Subject<'_>, no: &Problem) -> bool
         moving(&|key| key.is("", "ResourceQuota") && in_namespace(key)) || going.iter().any(in_namespace)
     } else if text.contains("admission webhook \"") || text.contains("failed calling webhook \"") {
         moving(&is_webhook)
-    } else if text.contains("ValidatingAdmissionPolicy") {
-        moving(&|key| key.kind.starts_with("ValidatingAdmissionPolicy"))
+    } else if text.contains("ValidatingAdmissionPolicy '") && text.contains("denied request") {
+        moving(&|key| key.kind.starts_with("ValidatingAdmissionPolicy") && *key != subject.key)
     } else {
         false
     }

@@ -95,7 +95,7 @@ impl<'p, 'a> Planner<'p, 'a> {
     /// Namespaces that `create_namespace` makes. They do not become ours, so they are never pruned.
     fn namespaces(&mut self) {
         for key in &self.analysis.namespaces {
-            let body = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": key.name}});
+            let body = new_namespace(key);
             let sides = Sides { before: None, after: Some(body.clone()) };
             let why = "not in the cluster yet, and `create_namespace` is set".to_owned();
             let change = blank(key.with_version("v1"), vec![Action::Create], why);
@@ -538,4 +538,9 @@ pub fn fields_between(key: &ObjectKey, from: &Value, to: &Value, secret_key: &[u
 fn blank(object: ObjectRef, actions: Vec<Action>, why: String) -> Change {
     let (restarts, source, waits_for, fields) = (false, None, Vec::new(), Vec::new());
     Change { object, actions, restarts, why, source, wave: 0, waits_for, fields, hook: None, forecast: None }
+}
+
+/// A Namespace that `create_namespace` makes.
+pub(super) fn new_namespace(key: &ObjectKey) -> Value {
+    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": key.name}})
 }

@@ -1,16 +1,17 @@
 //! What a plan writes, as admission sees it: for policies, which judge writes and not manifests.
 //!
-//! In: the answers that the plan is made from. Out: a [`Write`] for each object, in the order of the manifests, then
-//! hooks, then deletions. An object that stays as it is counts as written as it is: what policies say of it is worth
+//! In: the answers that the plan is made from. Out: a [`Write`] for each object, in the order of the manifests (before
+//! them the namespaces that are made for them), then hooks, then deletions. An object that stays as it is counts as written as it is: what policies say of it is worth
 //! knowing on every plan, and costs no request.
 //!
 //! Invariant: everything that the plan may write is among them, what waits (for an approval, for another app) too. What
-//! is not: a namespace that `create_namespace` makes, and the deletion of a hook's object.
+//! is not: the deletion of a hook's object.
 
 use super::adopt::Standing;
 use super::analysis::{Analysis, Subject};
 use super::input::PlanInput;
 use super::judge::{Verdict, guess, judge};
+use super::planner::new_namespace;
 use super::question::Asked;
 use crate::object::{Desired, Live, Manifest, ObjectRef, Source};
 use serde_json::Value;
@@ -89,6 +90,13 @@ impl<'a> Write<'a> {
 /// Everything that the plan writes, or could.
 pub(super) fn writes<'a>(input: &PlanInput<'a>, analysis: &Analysis<'a>) -> Vec<Write<'a>> {
     let mut out = Vec::with_capacity(input.desired.len());
+    out.extend(analysis.namespaces.iter().map(|key| Write {
+        object: key.with_version("v1"),
+        source: None,
+        new: Some(Cow::Owned(new_namespace(key))),
+        old: None,
+        unread: true,
+    }));
     for desired in input.desired {
         match analysis.get(&desired.key()).filter(|subject| std::ptr::eq(subject.desired, desired)) {
             Some(subject) => of_subject(input, analysis, subject, &mut out),

@@ -187,6 +187,11 @@ impl Policy {
                 _ => {}
             }
         }
+        if without_cluster && self.reads_namespaces() {
+            let text =
+                format!("{name}: it reads labels of namespaces: known are those of Namespaces in this repository");
+            out.push(note(&self.at, text).hint("`plan` and `sync` read the others in the cluster"));
+        }
         if without_cluster && self.mentions("userInfo") {
             let user = assumed_user();
             let user = user["username"].as_str().unwrap_or_default();

@@ -11,6 +11,7 @@ use crate::object::{Desired, Digest, Manifest, ObjectKey, ObjectRef, Problem, So
 use crate::plan::{self, HookObject, Planned, Question, Verb};
 use crate::policy::{Facts, PolicySet, Resource, schema};
 use crate::render::namespaces::{asks_for_more, resolve_namespaces};
+use crate::scope::Namespaces;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -102,14 +103,18 @@ pub(super) async fn facts(
     policies: &PolicySet,
     kinds: &Kinds,
     snapshot: &LiveSnapshot,
-    manifests: &[Desired],
+    (manifests, namespaces): (&[Desired], &Namespaces),
 ) -> Result<Facts, Halt> {
     let resources = kinds
         .by_gk
         .iter()
         .map(|(gk, kind)| (gk.clone(), Resource { plural: kind.plural.clone(), namespaced: kind.namespaced }));
     let user = if policies.reads_user() { Some(engine.user().await.map_err(api_halt)?.clone()) } else { None };
-    let facts = Facts { resources: resources.collect(), namespaces: namespace_labels(snapshot), user };
+    let mut facts = Facts { resources: resources.collect(), namespaces: namespace_labels(snapshot), user };
+    // What another app of the same commit makes or labels anew comes before what uses it.
+    for (name, labels) in namespaces {
+        facts.namespaces.entry(name.clone()).or_default().extend(labels.clone());
+    }
     Ok(facts.with_manifests(manifests))
 }
 

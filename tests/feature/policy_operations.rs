@@ -121,4 +121,38 @@ on_every_cluster! {
         app.write("rules/r.yaml", &rule("r", "CREATE", "Deny", "message: m\n    expression: 'object.data.nope == 1'")).commit("a key");
         app.run("check").exits(4).says("a/a.yaml:1").says("no such key: nope; see rules/r.yaml:10");
     }
+
+    /// Namespaces are judged too, also those that nobody wrote; and their labels count wherever they come from.
+    fn namespaces_are_judged_and_read(cluster) {
+        let app = Scratch::new(cluster, "spaces");
+        let ns = app.namespace.clone();
+        let owned = rule("owned", "CREATE", "Deny", "{expression: \"has(object.metadata.labels.owner)\", message: no owner}").replace("configmaps", "namespaces");
+        app.write("rules/owned.yaml", &owned);
+        let config = CONFIG.replace("[[app]]\npath = \"a\"\n", "[[app]]\nglob = \"apps/*\"\n[defaults]\ncreate_namespace = true\n");
+        let text = |space: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a, namespace: {space}}}\ndata: {{v: one}}\n");
+        app.write("driftless.toml", &config).write("apps/a/a.yaml", &text(&format!("{ns}-made"))).commit("one");
+        app.run("plan").exits(4).says(&format!("Namespace {ns}-made: ")).says("no owner");
+        app.run("sync").exits(4);
+        assert!(!cluster.succeeds(&format!("get namespace {ns}-made")));
+
+        // In another app of the same commit.
+        let space = format!("{ns}-prod");
+        app.write("apps/n/n.yaml", &format!("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {space}\n  labels: {{owner: me, environment: production}}\n"));
+        let two = "{expression: \"namespaceObject.metadata.?labels[?'environment'].orValue('') != 'production' || object.data.v != 'one'\", message: not one in production}";
+        app.write("rules/two.yaml", &rule("two", "CREATE, UPDATE", "Deny", two)).write("apps/a/a.yaml", &text(&space)).commit("two");
+        for command in ["check", "plan", "sync"] {
+            app.run(command).exits(4).says("not one in production");
+        }
+        assert!(!cluster.succeeds(&format!("-n {space} get configmap a")));
+    }
+
+    /// A policy that no server takes is no excuse for itself.
+    fn a_policy_among_the_objects_is_planned_as_the_server_takes_it(cluster) {
+        let app = Scratch::new(cluster, "installed");
+        let broken = rule("broken", "CREATE", "Deny", "{expression: \"object.data.v ==\", message: no}");
+        app.write("driftless.toml", &CONFIG.replace("[policy]\npaths = [\"rules\"]\n", ""));
+        app.write("a/p.yaml", &broken.replace("{name: broken}", &format!("{{name: {}-broken}}", app.namespace))).commit("one");
+        app.run("plan").exits(1).says("a/p.yaml:1");
+        app.run("sync").exits(1);
+    }
 }
