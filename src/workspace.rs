@@ -28,6 +28,10 @@ use std::sync::Arc;
 /// Name of the configuration file, at a repository's root or in the working directory.
 pub const CONFIG_FILE: &str = "driftless.toml";
 
+/// What keeps a host from answering, and not what was asked for from being there.
+const OUT_OF_REACH: [&str; 4] =
+    ["RepositoryUnreachable", "RepositoryTimeout", "RepositoryUnauthorized", "RepositoryAnswer"];
+
 /// A repository, opened.
 #[derive(Clone)]
 pub struct Origin {
@@ -105,6 +109,23 @@ impl Origin {
         let Some(spec) = spec.map(str::to_owned) else { return Ok(head) };
         let mirror = self.mirror.clone();
         off_thread(move || Ok(mirror.resolve(&spec)?)).await
+    }
+
+    /// The same for what may work with what was fetched last while the repository cannot be reached: reading, and what a
+    /// person does to what runs. It is said which commit that is.
+    ///
+    /// # Errors
+    /// As [`Origin::resolve`], where nothing was fetched before either.
+    pub async fn resolve_or_known(&self, spec: Option<&str>) -> Result<Revision, Problem> {
+        let problem = match self.resolve(spec).await {
+            Err(problem) if OUT_OF_REACH.contains(&problem.reason.as_str()) => problem,
+            done => return done,
+        };
+        let (mirror, wanted, branch) = (self.mirror.clone(), spec.map(str::to_owned), self.repository.branch.clone());
+        let known = off_thread(move || Ok(mirror.known(wanted.as_deref(), branch.as_deref()))).await?;
+        let Some(revision) = known else { return Err(problem) };
+        tracing::warn!("{problem}; going on with what was fetched last: {}", revision.short(7));
+        Ok(revision)
     }
 
     /// A commit's files.

@@ -165,7 +165,7 @@ impl Scene {
         revision: Option<&str>,
         writes: bool,
     ) -> Result<Self, Vec<Problem>> {
-        let revision = origin.resolve(revision).await.map_err(one)?;
+        let revision = origin.resolve_or_known(revision).await.map_err(one)?;
         Self::at(setup, origin, cluster, &revision, writes).await
     }
 
@@ -332,7 +332,7 @@ async fn of_repository(common: &Common, cache_dir: &Path) -> Result<(Config, boo
     let plain = Config::from_flags(&flags(common)).map_err(|e| one(e.into()))?;
     let Some(repository) = plain.repositories.first() else { return Ok((plain, false)) };
     let origin = Origin::open(repository, Path::new("."), cache_dir).map_err(one)?;
-    let head = origin.fetch_head().await.map_err(one)?;
+    let head = origin.resolve_or_known(None).await.map_err(one)?;
     let tip = origin.tip(&head).await.map_err(one)?;
     match in_tree(&plain, common.path.as_deref(), &tip) {
         Some(config) => Ok((config?, true)),

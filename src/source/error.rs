@@ -334,7 +334,7 @@ impl GitError {
             Self::NotGit { .. } => "check the address: it must be the one that `git clone` takes",
             Self::Redirect { .. } => "use the new address in the configuration if you trust it",
             Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Http { .. } => {
-                "it is tried again; check the network and the host's status"
+                "check the network and the host's status; a daemon tries again by itself"
             }
             Self::LfsPointer { .. } => {
                 "manifests must be in Git itself: `git lfs untrack` the file and commit it again"

@@ -312,6 +312,18 @@ impl GitMirror {
         }
     }
 
+    /// A commit as it was known when the repository was last reached; `None` spec: the branch's head. Asks nobody.
+    pub fn known(&self, spec: Option<&str>, branch: Option<&str>) -> Option<Revision> {
+        let Place::Mirror(dir) = &self.place else { return None };
+        let repo = dir.open().ok()?;
+        if let Some(spec) = spec {
+            return resolve::lookup(&repo, &self.shown, spec.trim(), true).ok().flatten();
+        }
+        let branch = branch.map(str::to_owned).or_else(|| self.default_branch())?;
+        let full = if branch.starts_with("refs/") { branch } else { format!("refs/heads/{branch}") };
+        remote::revision(repo.refname_to_id(&remote::local_name(&full)).ok()?).ok()
+    }
+
     /// The content at a commit: the whole tree, or what lies below `path_root`, with paths from the repository's root.
     ///
     /// # Errors

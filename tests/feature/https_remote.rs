@@ -51,11 +51,27 @@ fn a_token_is_renewed_while_the_daemon_runs() {
     daemon.succeeds(&remote.scratch, &first);
     assert_eq!(remote.scratch.states(&first, "sync"), ["pending", "success"]);
 
+    let told = |args: &[&str]| {
+        let output = daemon.beside(&cluster, &[args, &["--config", &config]].concat());
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+    };
+    assert_eq!(told(&["status"]).0, Some(0));
+
     remote.server.accept("second-token");
     daemon.eventually("it is told", || daemon.has_logged("the credentials were refused").then_some(()));
     remote.scratch.replace("web/app.yaml", "web:1.0", "web:1.1");
     let second = remote.scratch.push("next");
     assert!(remote.scratch.said(&second).is_empty());
+
+    // Whoever looks, or wants an app to stop, need not wait for the host; what is older than the branch is not applied.
+    for args in [&["status"][..], &["plan"], &["suspend", "web"], &["resume", "web"]] {
+        let (code, text) = told(args);
+        let last = format!("going on with what was fetched last: {}", &first[..7]);
+        assert!(code == Some(0) && text.contains(&last), "{args:?}: {code:?} {text}");
+    }
+    let (code, text) = told(&["sync"]);
+    assert!(code == Some(1) && text.contains("the credentials were refused"), "{code:?} {text}");
     fs::write(remote.scratch.path("token"), "second-token\n").unwrap();
     daemon.succeeds(&remote.scratch, &second);
 
