@@ -5,15 +5,13 @@
 use super::document::{NamedExpression, ParamKind, PolicySpec};
 use super::error::PolicyError;
 use super::expression::{Expression, Names};
+use super::fields::Faults;
 use super::lines::{FieldLines, field_source};
 use super::set::{Policy, ValidationRule};
 use crate::object::Source;
 
 /// Expressions in one policy. Far above anything in use; a bound on what one file can cost.
 const MAX_EXPRESSIONS: usize = 500;
-
-/// Reasons that a validation may give to HTTP clients (`metav1.StatusReason`).
-const REASONS: [&str; 4] = ["Unauthorized", "Forbidden", "Invalid", "RequestEntityTooLarge"];
 
 /// Compiles the expressions of one policy and collects what is wrong with them.
 pub(super) struct Compiler<'a> {
@@ -49,18 +47,9 @@ impl<'a> Compiler<'a> {
             let what = "a Secret as paramKind, whose values could reach a message,".into();
             return Err(PolicyError::Unsupported { at: self.at("paramKind"), policy: self.policy.into(), what });
         }
+        let faults = Faults::of_policy(self.policy, &spec).0;
+        self.errors.extend(faults.into_iter().map(|(field, why)| self.malformed(&field, why)).collect::<Vec<_>>());
         let constraints = spec.match_constraints.unwrap_or_default();
-        if constraints.resource_rules.is_empty() {
-            let message = "spec.matchConstraints.resourceRules is empty: it would judge nothing".into();
-            let at = self.at("matchConstraints.resourceRules");
-            return Err(PolicyError::Malformed { at, name: self.policy.into(), message });
-        }
-        if let Some((field, message)) = constraints.fault() {
-            return Err(self.malformed(&format!("matchConstraints.{field}"), message));
-        }
-        if spec.validations.is_empty() && spec.audit_annotations.is_empty() {
-            return Err(self.malformed("", "there are neither validations nor auditAnnotations"));
-        }
         let match_conditions = self.named("matchConditions", &spec.match_conditions, None, "bool")?;
         let variables = self.variables(&spec.variables)?;
         let names: Vec<String> = spec.variables.iter().map(|variable| variable.name.clone()).collect();
@@ -68,10 +57,6 @@ impl<'a> Compiler<'a> {
         let mut validations = Vec::new();
         for (index, rule) in spec.validations.into_iter().enumerate() {
             let field = format!("validations[{index}]");
-            if let Some(reason) = rule.reason.as_deref().filter(|reason| !REASONS.contains(reason)) {
-                let message = format!("{reason:?} is not one of {}", REASONS.join(", "));
-                return Err(self.malformed(&format!("{field}.reason"), message));
-            }
             let expression = self.typed(&format!("{field}.expression"), &rule.expression, names, "bool")?;
             let message_expression = match &rule.message_expression {
                 Some(text) => self.typed(&format!("{field}.messageExpression"), text, names, "string")?,
@@ -110,9 +95,6 @@ impl<'a> Compiler<'a> {
         let mut compiled = Vec::new();
         for variable in variables {
             let field = format!("variables[{}]", variable.name);
-            if !is_identifier(&variable.name) || names.contains(&variable.name) {
-                return Err(self.malformed(&field, "the name must be a CEL identifier and occur once"));
-            }
             let expression = self.expression(&field, &variable.expression, Some(&names))?;
             compiled.extend(expression.map(|expression| (variable.name.clone(), expression)));
             names.push(variable.name.clone());
@@ -164,6 +146,10 @@ impl<'a> Compiler<'a> {
         if self.count > MAX_EXPRESSIONS {
             return Err(self.malformed("", format!("it has more than {MAX_EXPRESSIONS} expressions")));
         }
+        if source.trim().is_empty() {
+            self.error(field, "it is empty".into());
+            return Ok(None);
+        }
         match Expression::compile(source, Names { variables, params: self.params }) {
             Ok(mut expression) => {
                 expression.line = (self.lines)(self.at, &format!("spec.{field}"));
@@ -182,9 +168,4 @@ impl Compiler<'_> {
         let (at, policy) = (self.at(field), self.policy.to_owned());
         self.errors.push(PolicyError::Expression { at, policy, field: format!("spec.{field}"), message });
     }
-}
-
-fn is_identifier(name: &str) -> bool {
-    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }

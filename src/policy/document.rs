@@ -4,7 +4,7 @@
 //! make it weaker.
 
 use super::selector::LabelSelector;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 /// The API group of both kinds.
@@ -60,39 +60,13 @@ pub(super) struct BindingSpec {
     pub validation_actions: Vec<ValidationAction>,
 }
 
-impl BindingSpec {
-    /// What is wrong with it, if anything: the field, and why. As `validateValidatingAdmissionPolicyBindingSpec` in
-    /// k8s.io/kubernetes/pkg/apis/admissionregistration/validation has it.
-    pub(super) fn fault(&self) -> Option<(String, String)> {
-        if let Some(fault) = self.param_ref.as_ref().and_then(ParamRef::fault) {
-            return Some(("paramRef".to_owned(), fault.to_owned()));
-        }
-        if let Some((field, why)) = self.match_resources.as_ref().and_then(MatchResources::fault) {
-            return Some((format!("matchResources.{field}"), why));
-        }
-        let actions = &self.validation_actions;
-        let said = |field: String, why: &str| Some((field, why.to_owned()));
-        if actions.is_empty() {
-            return said("validationActions".to_owned(), "at least one of Deny, Warn, Audit is needed");
-        }
-        if let Some(twice) = (1..actions.len()).find(|&i| actions[..i].contains(&actions[i])) {
-            return said(format!("validationActions[{twice}]"), "it is there twice");
-        }
-        if actions.contains(&ValidationAction::Deny) && actions.contains(&ValidationAction::Warn) {
-            return said(
-                "validationActions".to_owned(),
-                "Deny and Warn may not be used together: an API server refuses it",
-            );
-        }
-        None
-    }
-}
-
 /// Of which kind a policy's parameters are.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct ParamKind {
+    #[serde(default)]
     pub api_version: String,
+    #[serde(default)]
     pub kind: String,
 }
 
@@ -100,10 +74,10 @@ pub(super) struct ParamKind {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct ParamRef {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "filled")]
     pub name: Option<String>,
     /// Unset: the namespace of the object that is judged.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "filled")]
     pub namespace: Option<String>,
     #[serde(default)]
     pub selector: Option<LabelSelector>,
@@ -182,7 +156,7 @@ pub(super) struct Validation {
     pub expression: String,
     #[serde(default)]
     pub message: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "filled")]
     pub message_expression: Option<String>,
     #[serde(default)]
     pub reason: Option<String>,
@@ -200,6 +174,12 @@ pub(super) struct AuditAnnotation {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct NamedExpression {
+    #[serde(default)]
     pub name: String,
     pub expression: String,
+}
+
+/// A text that is not set where it is empty: the API server cannot tell one from the other.
+fn filled<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty()))
 }

@@ -11,19 +11,7 @@ use std::collections::BTreeMap;
 /// The label that every namespace carries with its own name.
 pub(super) const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
-/// The operations that a rule may name.
-const KNOWN_OPERATIONS: [&str; 5] = ["CREATE", "UPDATE", "DELETE", "CONNECT", "*"];
-
 impl MatchResources {
-    /// What is wrong with it, if anything: the field, and why.
-    pub(super) fn fault(&self) -> Option<(String, String)> {
-        let lists = [("resourceRules", &self.resource_rules), ("excludeResourceRules", &self.exclude_resource_rules)];
-        lists.into_iter().find_map(|(name, rules)| {
-            let mut faults = rules.iter().enumerate().filter_map(|(i, rule)| Some((i, rule.fault()?)));
-            faults.next().map(|(i, (field, why))| (format!("{name}[{i}].{field}"), why))
-        })
-    }
-
     /// True if it depends on labels of namespaces other than their name.
     pub(super) fn reads_namespaces(&self) -> bool {
         self.namespace_selector.as_ref().is_some_and(|selector| selector.keys().any(|key| key != NAME_LABEL))
@@ -77,31 +65,6 @@ impl MatchResources {
 }
 
 impl ResourceRule {
-    fn fault(&self) -> Option<(&'static str, String)> {
-        if let Some(bad) = self.operations.iter().find(|op| !KNOWN_OPERATIONS.contains(&op.as_str())) {
-            return Some((
-                "operations",
-                format!("unknown operation {bad:?}; use CREATE, UPDATE, DELETE, CONNECT or *"),
-            ));
-        }
-        if let Some(scope) = &self.scope
-            && !["*", "Cluster", "Namespaced"].contains(&scope.as_str())
-        {
-            return Some(("scope", format!("unknown scope {scope:?}; use Cluster, Namespaced or *")));
-        }
-        for (name, list) in [
-            ("apiGroups", &self.api_groups),
-            ("apiVersions", &self.api_versions),
-            ("resources", &self.resources),
-            ("operations", &self.operations),
-        ] {
-            if list.is_empty() {
-                return Some((name, format!("a resource rule without {name} matches nothing")));
-            }
-        }
-        None
-    }
-
     fn concerns(&self, request: &Request<'_>, version: &str) -> bool {
         let has = |list: &[String], want: &str| list.iter().any(|item| item == "*" || item == want);
         has(&self.operations, request.operation)
@@ -225,16 +188,5 @@ mod tests {
         };
         assert!(of("Equivalent").concerns(&custom, true));
         assert!(!of("Exact").concerns(&custom, true));
-    }
-
-    #[test]
-    fn faults() {
-        for bad in [
-            json!({"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["CRAETE"], "resources": ["*"]}),
-            json!({"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": []}),
-            json!({"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*"], "scope": "x"}),
-        ] {
-            assert!(rules(&json!({"resourceRules": [bad]})).fault().is_some());
-        }
     }
 }

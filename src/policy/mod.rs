@@ -18,6 +18,7 @@ mod environment;
 mod error;
 mod evaluate;
 mod expression;
+mod fields;
 mod library;
 mod lines;
 mod matching;

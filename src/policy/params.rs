@@ -50,17 +50,6 @@ impl ParamKind {
     }
 }
 
-impl ParamRef {
-    /// What is wrong with it, if anything.
-    pub(super) fn fault(&self) -> Option<&'static str> {
-        match (&self.name, &self.selector) {
-            (Some(_), Some(_)) => Some("name and selector exclude each other"),
-            (None, None) => Some("one of name and selector is needed"),
-            _ => None,
-        }
-    }
-}
-
 impl Param {
     /// A parameter for expressions.
     pub(super) fn of(object: &Desired) -> Result<Self, TooLarge> {

@@ -7,10 +7,12 @@ use super::document::{
 };
 use super::error::PolicyError;
 use super::expression::Expression;
+use super::fields::Faults;
+use super::library::format;
 use super::lines::{FieldLines, field_source, unknown};
 use super::params::Param;
 use super::resources::assumed_user;
-use crate::object::{Desired, Manifest, Problem, Source};
+use crate::object::{Desired, Manifest, Problem, Source, null};
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
@@ -239,12 +241,11 @@ impl<'l> Loader<'l> {
         if let Err(error) = outcome {
             self.errors.push(error);
         }
+        let malformed = |name: &str, message: String| PolicyError::Malformed { at, name: name.into(), message };
         if name.is_empty() {
-            self.errors.push(PolicyError::Malformed {
-                at,
-                name: "(no name)".into(),
-                message: "metadata.name is missing".into(),
-            });
+            self.errors.push(malformed("(no name)", "metadata.name is missing".into()));
+        } else if served && let [why, ..] = format::faults("dns1123Subdomain", &name).as_slice() {
+            self.errors.push(malformed(&name, format!("metadata.name: {why}")));
         }
     }
 
@@ -269,9 +270,9 @@ impl<'l> Loader<'l> {
         if let Some((other, ..)) = self.bindings.iter().find(|(_, other, _)| *other == name) {
             return Err(PolicyError::Duplicate { at, name, other: other.clone() });
         }
-        if let Some((field, message)) = spec.fault() {
-            let at = field_source(&at, self.lines, &format!("spec.{field}"));
-            return Err(PolicyError::Malformed { at, name, message: format!("spec.{field}: {message}") });
+        for (field, why) in Faults::of_binding(&spec).0 {
+            let (at, name) = (field_source(&at, self.lines, &format!("spec.{field}")), name.clone());
+            self.errors.push(PolicyError::Malformed { at, name, message: format!("spec.{field}: {why}") });
         }
         self.bindings.push((at, name, spec));
         Ok(())
@@ -342,7 +343,10 @@ fn policy_of(error: &PolicyError) -> Option<String> {
 }
 
 fn spec_of<S: DeserializeOwned>(document: &Desired, lines: FieldLines<'_>) -> Result<S, PolicyError> {
-    serde_json::from_value::<Document<S>>(document.object.clone()).map(|document| document.spec).map_err(|error| {
+    let mut object = document.object.clone();
+    // To an API server null is the same as nothing at all.
+    null::strip(&mut object);
+    serde_json::from_value::<Document<S>>(object).map(|document| document.spec).map_err(|error| {
         let message = error.to_string();
         let unknown = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
         let field = unknown.map_or_else(|| "spec".to_owned(), |name| format!("*.{name}"));

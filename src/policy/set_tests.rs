@@ -39,6 +39,16 @@ fn config_map(name: &str, namespace: Option<&str>) -> Desired {
     at(20, json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"max": name}}))
 }
 
+fn named(name: &str) -> Desired {
+    let mut named = policy(&json!({}));
+    named.object["metadata"]["name"] = json!(name);
+    named
+}
+
+fn deny_for(name: &str) -> Desired {
+    binding(&json!({"policyName": name, "validationActions": ["Deny"]}))
+}
+
 fn deny() -> Desired {
     binding(&json!({"policyName": "p", "validationActions": ["Deny"]}))
 }
@@ -56,6 +66,11 @@ fn faults_are_told() {
         ("names the policy p", vec![deny()]),
         ("defined twice", vec![policy(&json!({})), policy(&json!({})), deny()]),
         ("unknown field `validation`", vec![policy(&json!({"validation": []})), deny()]),
+        ("metadata.name", vec![named("P_1"), deny_for("P_1")]),
+        (
+            "validations[0].expression: it is empty",
+            vec![policy(&json!({"validations": [{"expression": " "}]})), deny()],
+        ),
         ("a Secret as paramKind", vec![policy(&json!({"paramKind": {"apiVersion": "v1", "kind": "Secret"}})), deny()]),
         ("name and selector exclude", vec![policy(&json!({})), with_ref(&json!({"name": "a", "selector": {}}))]),
         ("one of name and selector", vec![policy(&json!({})), with_ref(&json!({}))]),
@@ -194,6 +209,14 @@ fn a_fault_is_told_at_its_field() {
         ),
         ("*.validation", vec![policy(&json!({"validation": []})), deny()]),
         (
+            "spec.matchConstraints.resourceRules[0].operations",
+            vec![
+                policy(&json!({"matchConstraints": {"resourceRules": [
+                    {"apiGroups": [""], "apiVersions": ["*"], "operations": ["*", "CREATE"], "resources": ["*"]}]}})),
+                deny(),
+            ],
+        ),
+        (
             "spec.validationActions",
             vec![policy(&json!({})), binding(&json!({"policyName": "p", "validationActions": ["Deny", "Warn"]}))],
         ),
@@ -234,4 +257,33 @@ fn what_an_api_server_takes_and_does_nothing_with_is_noted() {
         let text = notes.iter().map(ToString::to_string).collect::<String>();
         assert!(notes.len() == usize::from(!part.is_empty()) && text.contains(part), "{part}: {text}");
     }
+}
+
+#[test]
+fn null_is_as_if_it_were_not_there() {
+    let spec = json!({"failurePolicy": null, "paramKind": null, "variables": null, "auditAnnotations": null,
+        "matchConditions": [{"name": "a", "expression": "true"}],
+        "validations": [{"expression": "false", "message": null, "messageExpression": null, "reason": null}]});
+    let reference = json!({"policyName": "p", "validationActions": ["Deny"], "paramRef": null, "matchResources":
+        {"namespaceSelector": null, "objectSelector": {"matchLabels": null}, "matchPolicy": null, "resourceRules": null}});
+    let set = PolicySet::load(&[policy(&spec), binding(&reference)]).unwrap();
+    let object = json!({"metadata": {"name": "x"}});
+    let request = Request { operation: "CREATE", object: Some(&object), ..Request::default() };
+    assert_eq!(set.review(&request).remove(0).effect.as_str(), "deny");
+    let empty = json!({"name": "", "namespace": "", "selector": {}});
+    assert!(PolicySet::load(&[policy(&json!({})), with_ref(&empty)]).is_ok(), "an empty text is not set");
+}
+
+#[test]
+fn what_cannot_select_is_an_error_and_no_silent_pass() {
+    let nothing = json!({"matchExpressions": [{"key": "a", "operator": "In", "values": []}]});
+    let bound = binding(&json!({"policyName": "p", "validationActions": ["Deny"],
+        "matchResources": {"objectSelector": nothing, "namespaceSelector": {"matchLabels": {"a b": "c"}}}}));
+    let errors = PolicySet::load(&[policy(&json!({})), bound]).unwrap_err();
+    let said: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    assert!(
+        said[0].starts_with("b: spec.matchResources.namespaceSelector.matchLabels: \"a b\": name part"),
+        "{said:?}"
+    );
+    assert!(said[1].contains("spec.matchResources.objectSelector.matchExpressions[0].values: it is empty"), "{said:?}");
 }

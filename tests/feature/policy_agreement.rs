@@ -173,6 +173,7 @@ fn rows(namespace: &str) -> Vec<Row> {
     all.extend(read(include_str!("policy_agreement_bindings.yaml")));
     all.extend(read(include_str!("policy_agreement_operations.yaml")));
     all.extend(read(include_str!("policy_agreement_matching.yaml")));
+    all.extend(read(include_str!("policy_agreement_refusals.yaml")));
     all
 }
 

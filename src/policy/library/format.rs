@@ -79,6 +79,11 @@ pub(in crate::policy) fn register(env: &mut Env) -> Result<(), DeclarationError>
     cel::add_member_overload!(env, fn validate: (Format, CelString) -> CelOptional)
 }
 
+/// What a format says against a text, in Kubernetes' words; nothing where there is no such format.
+pub(in crate::policy) fn faults(format: &str, text: &str) -> Vec<String> {
+    named(format).map(|format| (format.rule)(text)).unwrap_or_default()
+}
+
 fn named(name: &str) -> Option<Format> {
     FORMATS.iter().find(|(known, _)| *known == name).map(|(name, rule)| Format { name, rule: *rule })
 }
