@@ -13,7 +13,7 @@ use super::status::{FieldError, Status};
 use super::store::Store;
 use super::subresource;
 use crate::object::{Desired, Gk, Source};
-use crate::policy::{Effect, PolicySet, Request};
+use crate::policy::{self, Effect, PolicySet, Request};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -142,6 +142,8 @@ fn binding_faults(spec: &Value) -> Vec<FieldError> {
     if actions.is_empty() {
         errors.push(FieldError::required("spec.validationActions", "at least one validation action is required"));
     }
+    let more = if errors.is_empty() { policy::binding_faults(spec) } else { Vec::new() };
+    errors.extend(more.into_iter().map(|(field, why)| FieldError::forbidden(format!("spec.{field}"), &why)));
     errors
 }
 

@@ -12,6 +12,8 @@ use super::document::{
 };
 use super::library::format;
 use super::selector::{LabelSelector, Operator, Requirement};
+use crate::object::null;
+use serde_json::Value;
 
 /// Reasons that a validation may give to HTTP clients. The type's own documentation names `Unauthorized` too, which the
 /// server refuses.
@@ -108,6 +110,13 @@ impl Faults {
         faults
     }
 
+    /// What is wrong with the `spec` of a binding as it is stored; nothing where it cannot be read.
+    fn of_stored_binding(spec: &Value) -> Self {
+        let mut spec = spec.clone();
+        null::strip(&mut spec);
+        serde_json::from_value(spec).map(|spec| Self::of_binding(&spec)).unwrap_or_default()
+    }
+
     fn add(&mut self, field: &str, why: impl Into<String>) {
         self.0.push((field.to_owned(), why.into()));
     }
@@ -172,9 +181,9 @@ impl Faults {
     }
 
     fn doubled_names(&mut self, list: &str, items: &[NamedExpression]) {
-        let names: Vec<Option<&str>> = items.iter().map(|item| Some(item.name.as_str())).collect();
-        let missing = names.iter().any(|name| *name == Some(""));
-        if !missing {
+        // Without names they are told as such, and not as having one name.
+        let names: Vec<&str> = items.iter().map(|item| item.name.as_str()).collect();
+        if !names.contains(&"") {
             self.doubled(list, ".name", &names);
         }
     }
@@ -295,7 +304,7 @@ impl Faults {
                 self.add(&field, "`*` is all of them: nothing may stand beside it");
             }
             // The core group has an empty name.
-            let empty = list.iter().position(|item| item.is_empty()).filter(|_| name != "apiGroups");
+            let empty = list.iter().position(String::is_empty).filter(|_| name != "apiGroups");
             if let Some(index) = empty.filter(|_| name != "operations") {
                 self.add(&format!("{field}[{index}]"), "it is empty");
             }
@@ -345,6 +354,11 @@ impl Faults {
     }
 }
 
+/// What an API server refuses in the `spec` of a binding: the field below it, and why.
+pub fn binding_faults(spec: &Value) -> Vec<(String, String)> {
+    Faults::of_stored_binding(spec).0
+}
+
 fn is_identifier(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
@@ -354,7 +368,7 @@ fn is_identifier(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     fn rule() -> Value {
         json!({"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]})
