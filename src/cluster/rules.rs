@@ -59,7 +59,9 @@ fn compile(rule: &Value, name: &str) -> Result<PolicySet, String> {
         validation["message"] = rule["message"].clone();
     }
     if !text(rule, "messageExpression").is_empty() {
-        validation["messageExpression"] = bound(text(rule, "messageExpression"), "map", "[0]").into();
+        // What `self` is made of is not told to the policy, so that it cannot know that the message is a text.
+        let message = bound(text(rule, "messageExpression"), "map", "[0]");
+        validation["messageExpression"] = format!("string({message})").into();
     }
     let document = |kind: &str, spec: Value| Desired {
         object: json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": name}, "spec": spec}),

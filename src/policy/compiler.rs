@@ -4,10 +4,11 @@
 
 use super::document::{NamedExpression, ParamKind, PolicySpec};
 use super::error::PolicyError;
-use super::expression::{Expression, Names};
+use super::expression::{Expression, Names, Variable};
 use super::fields::Faults;
 use super::lines::{FieldLines, field_source};
 use super::set::{Policy, ValidationRule};
+use super::types::{DYN, UNKNOWN};
 use crate::object::Source;
 
 /// Expressions in one policy. Far above anything in use; a bound on what one file can cost.
@@ -50,16 +51,16 @@ impl<'a> Compiler<'a> {
         let faults = Faults::of_policy(self.policy, &spec).0;
         self.errors.extend(faults.into_iter().map(|(field, why)| self.malformed(&field, why)).collect::<Vec<_>>());
         let constraints = spec.match_constraints.unwrap_or_default();
-        let match_conditions = self.named("matchConditions", &spec.match_conditions, None, "bool")?;
+        let match_conditions = self.named("matchConditions", &spec.match_conditions, None, &["bool"])?;
         let variables = self.variables(&spec.variables)?;
-        let names: Vec<String> = spec.variables.iter().map(|variable| variable.name.clone()).collect();
-        let names = Some(names.as_slice());
+        let (variables, known) = variables;
+        let names = Some(known.as_slice());
         let mut validations = Vec::new();
         for (index, rule) in spec.validations.into_iter().enumerate() {
             let field = format!("validations[{index}]");
-            let expression = self.typed(&format!("{field}.expression"), &rule.expression, names, "bool")?;
+            let expression = self.typed(&format!("{field}.expression"), &rule.expression, names, &["bool"])?;
             let message_expression = match &rule.message_expression {
-                Some(text) => self.typed(&format!("{field}.messageExpression"), text, names, "string")?,
+                Some(text) => self.typed(&format!("{field}.messageExpression"), text, names, &["string"])?,
                 None => None,
             };
             validations.extend(expression.map(|expression| ValidationRule {
@@ -80,7 +81,7 @@ impl<'a> Compiler<'a> {
             match_conditions,
             variables,
             validations,
-            audit_annotations: self.named("auditAnnotations", &annotations, names, "string")?,
+            audit_annotations: self.named("auditAnnotations", &annotations, names, &["string", "null_type"])?,
             failure_policy: spec.failure_policy,
             param_kind: spec.param_kind,
             params: Vec::new(),
@@ -90,24 +91,29 @@ impl<'a> Compiler<'a> {
     }
 
     /// Each variable may read those before it.
-    fn variables(&mut self, variables: &[NamedExpression]) -> Result<Vec<(String, Expression)>, PolicyError> {
-        let mut names: Vec<String> = Vec::new();
+    #[expect(clippy::type_complexity, reason = "two lists of one origin")]
+    fn variables(
+        &mut self,
+        variables: &[NamedExpression],
+    ) -> Result<(Vec<(String, Expression)>, Vec<Variable>), PolicyError> {
+        let mut known: Vec<Variable> = Vec::new();
         let mut compiled = Vec::new();
         for variable in variables {
             let field = format!("variables[{}]", variable.name);
-            let expression = self.expression(&field, &variable.expression, Some(&names))?;
+            let expression = self.expression(&field, &variable.expression, Some(&known))?;
+            let kind = expression.as_ref().map_or(UNKNOWN, |expression| expression.kind.stored());
             compiled.extend(expression.map(|expression| (variable.name.clone(), expression)));
-            names.push(variable.name.clone());
+            known.push(Variable { name: variable.name.clone(), kind });
         }
-        Ok(compiled)
+        Ok((compiled, known))
     }
 
     fn named(
         &mut self,
         list: &str,
         expressions: &[NamedExpression],
-        variables: Option<&[String]>,
-        wanted: &str,
+        variables: Option<&[Variable]>,
+        wanted: &[&str],
     ) -> Result<Vec<(String, Expression)>, PolicyError> {
         let mut compiled = Vec::new();
         for named in expressions {
@@ -122,17 +128,22 @@ impl<'a> Compiler<'a> {
         &mut self,
         field: &str,
         source: &str,
-        variables: Option<&[String]>,
-        wanted: &str,
+        variables: Option<&[Variable]>,
+        wanted: &[&str],
     ) -> Result<Option<Expression>, PolicyError> {
         let expression = self.expression(field, source, variables)?;
-        if expression.as_ref().is_some_and(Expression::is_dynamic) {
-            let message =
-                format!("it must evaluate to {wanted}, and could be anything; write {wanted}({})", source.trim());
-            self.error(field, message);
-            return Ok(None);
+        let found = expression.as_ref().map_or(UNKNOWN, |expression| expression.kind.clone());
+        if found == UNKNOWN || wanted.contains(&found.name()) {
+            return Ok(expression);
         }
-        Ok(expression)
+        let (first, all) = (wanted.first().copied().unwrap_or_default(), wanted.join(" or "));
+        let message = if found == DYN {
+            format!("it must evaluate to {all}, and could be anything; write {first}({})", source.trim())
+        } else {
+            format!("it must evaluate to {all}, and is of type {found}")
+        };
+        self.error(field, message);
+        Ok(None)
     }
 
     /// The expression, or `None` and the error kept, so that one run tells all that is wrong.
@@ -140,7 +151,7 @@ impl<'a> Compiler<'a> {
         &mut self,
         field: &str,
         source: &str,
-        variables: Option<&[String]>,
+        variables: Option<&[Variable]>,
     ) -> Result<Option<Expression>, PolicyError> {
         self.count += 1;
         if self.count > MAX_EXPRESSIONS {

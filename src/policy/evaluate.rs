@@ -275,8 +275,8 @@ mod tests {
             (json!({"expression": "false", "message": "no", "messageExpression": "'a\\nb'"}), "no"),
             (json!({"expression": "object.missing == 1"}), "the policy could not be evaluated: no such key: missing"),
             (
-                json!({"expression": "object.?data.?k.orValue('')"}),
-                "the policy could not be evaluated: the result is a string, not a bool",
+                json!({"expression": "object.data.k > 1"}),
+                "the policy could not be evaluated: found no matching overload for '_>_' applied to '(string, int)'",
             ),
         ] {
             assert_eq!(told(&json!({"validations": [validation]}), &object), one("deny", message), "{validation}");

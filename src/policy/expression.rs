@@ -5,6 +5,8 @@
 
 use super::environment::{GLOBAL_FUNCTIONS, MEMBER_FUNCTIONS, TYPE_NAMES, environment};
 use super::nothing::Nothing;
+use super::types::Type;
+use super::typing::type_of;
 use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, operators};
 use cel::common::value::CowVal;
 use cel::{Context, ExecutionError, Value};
@@ -52,11 +54,18 @@ const PARAMS: &str = "params";
 /// What an API server leaves empty in a match condition (cel/matcher in k8s.io/apiserver).
 const NAMESPACE: &str = "namespaceObject";
 
+/// A variable of a policy, as expressions after it see it.
+#[derive(Debug, Clone)]
+pub(super) struct Variable {
+    pub name: String,
+    pub kind: Type,
+}
+
 /// The names that an expression may use besides those that all may.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Names<'a> {
     /// The policy's variables; none where it is `None`: match conditions have none.
-    pub variables: Option<&'a [String]>,
+    pub variables: Option<&'a [Variable]>,
     /// Whether there is `params`.
     pub params: bool,
 }
@@ -72,6 +81,8 @@ pub(super) struct Expression {
     ast: IdedExpr,
     /// Variables it reads.
     pub reads: Vec<String>,
+    /// Of which type its value is, as far as that is certain.
+    pub kind: Type,
     /// Its line in the policy's file, where that is known.
     pub line: Option<u32>,
 }
@@ -97,14 +108,9 @@ impl Expression {
         let mut check = Check { names, scopes: Vec::new(), reads: Vec::new(), depth: 0 };
         check.expr(&ast)?;
         let reads = check.reads;
+        let kind = type_of(&ast, names)?;
         Nothing::in_literals(&mut ast);
-        Ok(Self { source: source.trim().to_owned(), ast, reads, line: None })
-    }
-
-    /// True if nobody can know of which type its value is: a field of an object, as it stands. A type checker as the API
-    /// server's refuses it where a certain type is needed. Not all such expressions are found here, only the usual ones.
-    pub(super) fn is_dynamic(&self) -> bool {
-        is_dynamic(&self.ast.expr)
+        Ok(Self { source: source.trim().to_owned(), ast, reads, kind, line: None })
     }
 
     /// Evaluates it.
@@ -200,7 +206,7 @@ impl<'a> Check<'a> {
         let Some(known) = self.names.variables else {
             return Err("variables cannot be used in a match condition".into());
         };
-        if !known.iter().any(|variable| variable == name) {
+        if !known.iter().any(|variable| variable.name == name) {
             return Err(format!("variables.{name} is not defined before it is used"));
         }
         if !self.reads.iter().any(|read| read == name) {
@@ -232,26 +238,8 @@ impl<'a> Check<'a> {
     }
 }
 
-fn is_dynamic(expr: &Expr) -> bool {
-    match expr {
-        Expr::Select(select) => !select.test && of_an_object(&select.operand.expr),
-        Expr::Call(call) => match (call.func_name.as_str(), call.args.as_slice()) {
-            (operators::INDEX, [of, _]) => of_an_object(&of.expr),
-            (operators::CONDITIONAL, [_, a, b]) => is_dynamic(&a.expr) || is_dynamic(&b.expr),
-            ("dyn", _) => call.target.is_none(),
-            _ => false,
-        },
-        _ => false,
-    }
-}
-
-/// True for an object that is judged, a parameter, and everything in them.
-fn of_an_object(expr: &Expr) -> bool {
-    matches!(expr, Expr::Ident(root) if ["object", "oldObject", PARAMS].contains(&root.as_str())) || is_dynamic(expr)
-}
-
 /// `a.b.c` as text.
-fn qualified_name(expr: &Expr) -> Option<String> {
+pub(super) fn qualified_name(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Ident(name) => Some(name.clone()),
         Expr::Select(select) if !select.test => {
@@ -265,6 +253,7 @@ fn qualified_name(expr: &Expr) -> Option<String> {
 mod tests {
     use super::*;
     use crate::policy::nothing::NAME;
+    use crate::policy::types::{BOOL, DYN, INT, STRING};
     use crate::policy::value::to_cel;
     use serde_json::json;
 
@@ -284,7 +273,7 @@ mod tests {
         for source in [
             // what other evaluators got wrong
             "object.metadata.annotations['a.b/c'] == 'yes'",
-            "3 == 3.0",
+            "dyn(3) == 3.0",
             "object.spec.replicas == object.spec.ratio",
             "object.spec.replicas - 5 == -2",
             "1 in object.spec.list && 2.0 in object.spec.list",
@@ -292,7 +281,7 @@ mod tests {
             "!has(object.spec.missing)",
             "!has(object.metadata.labels)",
             "has(object.none) && object.none == null && null == object.none && type(object.none) == null_type",
-            "!has(object.none.x) && !has(null.x) && object.none.?x.orValue(1) == 1 && object.none in [null] && [null] == [object.none]",
+            "!has(object.none.x) && !has(dyn(null).x) && object.none.?x.orValue(1) == 1 && object.none in [null] && [null] == [object.none]",
             "object.none != 1 && !(object.none == false) && {'a': null}.a == null && optional.ofNonZeroValue(null).hasValue() == false",
             "!has(object.metadata.labels) || object.metadata.labels.x == 'y'",
             "object.?spec.?missing.orValue('d') == 'd'",
@@ -343,7 +332,7 @@ mod tests {
             "{'a': 1, 'b': 2}.transformMap(k, v, k != 'a', v * 2) == {'b': 4} && {'a': 'b'}.transformMapEntry(k, v, {v: k}) == {'b': 'a'}",
             "[0, 1].exists(i, v, 1 / v == 1) && object.spec.list.all(i, v, [v].all(k, w, w == i + 1))",
             "[1, 2].reverse() == [2, 1] && '%s %.1f %e'.format([['a', 1.5], 1234.5, 0.0015]) == '[\"a\", 1.500000] 1,234.5 1.500000×10⁻⁰³' && strings.quote('a') == '\"a\"'",
-            "dyn(1) == 1 && uint(1) == 1 && bytes('a') == b'a' && bool('true')",
+            "dyn(1) == 1 && uint(1) == 1u && bytes('a') == b'a' && bool('true')",
         ] {
             assert_eq!(holds(source), Ok(true), "{source}");
         }
@@ -356,12 +345,12 @@ mod tests {
             "object.spec.list[9] == 1",
             "1 / 0 == 1",
             "sign(quantity('x')) == 0",
-            "'a' < 1",
+            "dyn('a') < 1",
             "{'a': 'x', 'b': 'x'}.transformMapEntry(k, v, {v: k}).size() == 1",
-            "'a'.all(i, v, true)",
+            "dyn('a').all(i, v, true)",
             "semver('1.0') == semver('1.0')",
-            "dyn('abc').reverse() == 'cba'",
-            "'%d'.format([1.5]) == '1'",
+            "dyn('abc').reverse() == ['cba']",
+            "'%d'.format([dyn(1.5)]) == '1'",
             "format.named('nope').value().validate('x') == optional.none()",
         ] {
             assert!(holds(source).is_err(), "{source}");
@@ -391,6 +380,116 @@ mod tests {
             assert!(error.contains(part), "{source}: {error}");
         }
         assert!(Expression::compile(&"1+".repeat(9000), Names::default()).is_err());
+    }
+
+    #[test]
+    fn what_an_api_server_refuses_by_type() {
+        for (source, part) in [
+            ("1 == 1.0", "'_==_' applied to '(int, double)'"),
+            ("1 + 1.0 == 2.0", "'_+_' applied to '(int, double)'"),
+            ("'a' + 1 == ''", "'_+_' applied to '(string, int)'"),
+            ("{'a': 1} + {'b': 2} == {}", "'_+_' applied to '(map(string, int), map(string, int))'"),
+            ("size('a') == 1u", "'(int, uint)'"),
+            ("object.a.size() == 1u", "'(int, uint)'"),
+            ("object.f + 1 == 2.0", "'(int, double)'"),
+            ("sets.contains([1], [1.0])", "'sets.contains' applied to '(list(int), list(double))'"),
+            ("[1, 'a', null][2] == null", "expected type 'int' but found 'string'"),
+            ("[1, object.a].size() == 2", "expected type 'int' but found 'dyn'"),
+            ("[1, [2, [3]]].flatten(2) == [1, 2, 3]", "expected type 'int' but found 'list(dyn)'"),
+            ("{1: 'a', 1u: 'b'}.size() == 1", "expected type 'int' but found 'uint'"),
+            ("[1, 2][1.0] == 2", "'_[_]' applied to '(list(int), double)'"),
+            ("'abc'.reverse() == 'cba'", "'reverse' applied to 'string.()'; it takes list(A).()"),
+            ("'a'.matches('a', 'b')", "'matches' applied to 'string.(string, string)'; it takes string.(string)"),
+            ("1.startsWith('x')", "'startsWith' applied to 'int.(string)'"),
+            ("string(quantity('1Gi')) == '1Gi'", "'string' applied to '(kubernetes.Quantity)'"),
+            ("object.a && 1", "expected type 'bool' but found 'int'"),
+            ("[1].all(x, x)", "expected type 'bool' but found 'int'"),
+            ("object.all(k, v, 'a')", "expected type 'bool' but found 'string'"),
+            ("[1].map(x, x).exists(x, x == 'a')", "'(int, string)'"),
+            ("[1].transformList(i, v, 'a') == [1]", "'(list(string), list(int))'"),
+            ("{'a': 1}.transformMap(k, v, v).a == 'x'", "'(int, string)'"),
+            ("5.all(x, true)", "a value of type 'int' cannot be gone over"),
+            ("'a'.b == 1", "type 'string' does not support field selection"),
+            ("has(request.uid)", "undefined field 'uid'"),
+            ("request.kind == 'ConfigMap'", "'(kubernetes.GroupVersionKind, string)'"),
+            ("namespaceObject.metadata.labels.a == 1", "'(string, int)'"),
+            ("object.a == 'x' ? 'bad' : null", "'_?_:_' applied to '(bool, string, null_type)'"),
+            ("1 in ['a']", "'in' applied to '(int, list(string))'"),
+            ("optional.of(1).orValue('a') == 1", "'orValue' applied to"),
+            ("'%d'.format(['x']) == ''", "%d cannot be used on string"),
+            ("'%s'.format([]) == ''", "there are 1 clauses and 0 values"),
+            ("'%s'.format([1, 2]) == ''", "there are 1 clauses and 2 values"),
+            ("'%5d'.format([1]) == ''", "unrecognized formatting clause"),
+            ("'%f'.format([1]) == ''", "%f cannot be used on int"),
+            ("object.a.matches('[')", "matches(): "),
+            ("object.a.find('(') == ''", "find(): "),
+            ("duration('1d') == duration('24h')", "duration(): "),
+            ("timestamp('2024-01-01') > timestamp('2023-01-01T00:00:00Z')", "timestamp(): "),
+            ("int('x') == 1", "int(): "),
+            ("bool('yes')", "bool(): "),
+        ] {
+            let error = Expression::compile(source, Names { variables: Some(&[]), params: false }).expect_err(source);
+            assert!(error.contains(part) && !error.contains('@'), "{source}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_type_of_a_value_is_known_as_an_api_server_knows_it() {
+        let known = [("x", INT), ("list", Type::list(STRING)), ("odd", DYN)];
+        let known = known.map(|(name, kind)| Variable { name: name.to_owned(), kind });
+        for (source, kind) in [
+            ("object.a", "dyn"),
+            ("object.a == 1", "bool"),
+            ("[object.a][0]", "dyn"),
+            ("[true].map(x, x)[0]", "bool"),
+            ("[true].filter(x, x)[0]", "bool"),
+            ("object.list.map(x, x.size())", "list(int)"),
+            ("object.list.map(x, x)", "list(dyn)"),
+            ("[]", "list(dyn)"),
+            ("[] + [1]", "list(int)"),
+            ("{}", "map(dyn, dyn)"),
+            ("[[], [1]]", "list(list(int))"),
+            ("[].max()", "int"),
+            ("object.a + 1", "int"),
+            ("object.a + object.b", "dyn"),
+            ("object.?a", "optional_type(dyn)"),
+            ("object.?a.orValue('')", "dyn"),
+            ("object.?a.orValue('') + 'x'", "string"),
+            ("optional.of('a').optMap(v, v.size())", "optional_type(int)"),
+            ("object.?a.optMap(v, v + '!').orValue('none')", "string"),
+            ("[int, type(1)]", "list(type(int))"),
+            ("object.a.split(',').transformMap(i, v, i)", "map(int, int)"),
+            ("{'a': 'b'}.transformMapEntry(k, v, {v: k})", "map(string, string)"),
+            ("[{'n': 2}].sortBy(e, e.n)", "list(map(string, int))"),
+            ("type(1) == string", "bool"),
+            ("request.name", "string"),
+            ("request.options.x", "dyn"),
+            ("request.userInfo.extra['a']", "list(string)"),
+            ("namespaceObject == null", "bool"),
+            ("null", "null_type"),
+            ("true ? null : request", "null_type"),
+            ("url('http://a').getQuery()", "map(string, list(string))"),
+            ("quantity('1').add(1).asInteger()", "int"),
+            ("variables.x", "int"),
+            ("variables.list[0]", "string"),
+            ("variables.odd", "dyn"),
+            ("'%s %d'.format(['a', 1])", "string"),
+            ("duration('1h').getHours() > 1.5", "bool"),
+            ("cidr('10.0.0.0/8').ip()", "net.IP"),
+            ("dyn([1, 2])", "dyn"),
+            ("google.protobuf.Timestamp == type(timestamp(0))", "bool"),
+        ] {
+            let compiled = Expression::compile(source, Names { variables: Some(&known), params: false });
+            assert_eq!(compiled.map(|compiled| compiled.kind.to_string()), Ok(kind.to_owned()), "{source}");
+        }
+    }
+
+    #[test]
+    fn types_that_grow_end() {
+        let doubled = format!("[1]{}.size() == 1", ".map(x, {x: x})".repeat(60));
+        assert_eq!(Expression::compile(&doubled, Names::default()).map(|compiled| compiled.kind), Ok(BOOL));
+        let nested = format!("{}1{}.size() == 1", "[".repeat(90), "]".repeat(90));
+        assert!(Expression::compile(&nested, Names::default()).is_ok());
     }
 
     #[test]

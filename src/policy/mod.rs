@@ -21,6 +21,7 @@ mod expression;
 mod fields;
 mod library;
 mod lines;
+mod literals;
 mod matching;
 mod message;
 mod nothing;
@@ -30,6 +31,9 @@ mod review;
 pub mod schema;
 mod selector;
 mod set;
+mod signatures;
+mod types;
+mod typing;
 mod value;
 mod worker;
 

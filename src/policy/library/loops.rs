@@ -16,7 +16,7 @@ pub(in crate::policy) const ENTRIES: &str = "@entries";
 /// A map with one entry more, or with those of another map.
 pub(in crate::policy) const INSERT: &str = "@insert";
 
-const ENTRY: &str = "@entry";
+pub(in crate::policy) const ENTRY: &str = "@entry";
 const RESULT: &str = "@result";
 
 /// Adds the macros and the functions that they expand to.

@@ -20,6 +20,9 @@ pub(in crate::policy) const FORMAT: &str = "@format";
 /// See [`FORMAT`].
 pub(in crate::policy) const REVERSE: &str = "@reverse";
 
+/// What a clause may end with.
+const CLAUSES: &str = "sdfeboxX";
+
 const PRECISION: usize = 6;
 const MAX_PRECISION: usize = 100;
 
@@ -76,6 +79,29 @@ fn format<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, Execution
     Ok(CowVal::owned(CelString::from(out)))
 }
 
+/// The letters of a format's clauses, one for each value.
+pub(in crate::policy) fn clauses(template: &str) -> Result<Vec<char>, ExecutionError> {
+    let (mut rest, mut letters) = (template, Vec::new());
+    while let Some((_, after)) = rest.split_once('%') {
+        if let Some(after) = after.strip_prefix('%') {
+            rest = after;
+            continue;
+        }
+        let mut clause = precision(after)?.1.chars();
+        let letter = clause.next().ok_or_else(|| fault("unexpected end of string"))?;
+        if !CLAUSES.contains(letter) {
+            return Err(unrecognized(letter));
+        }
+        letters.push(letter);
+        rest = clause.as_str();
+    }
+    Ok(letters)
+}
+
+fn unrecognized(letter: char) -> ExecutionError {
+    fault(format!("unrecognized formatting clause \"{letter}\""))
+}
+
 /// `.3` in front of a clause's letter.
 fn precision(text: &str) -> Result<(usize, &str), ExecutionError> {
     let Some(text) = text.strip_prefix('.') else { return Ok((PRECISION, text)) };
@@ -105,7 +131,7 @@ fn clause_of(letter: char, precision: usize, value: &dyn Val) -> Result<Option<S
         'o' => size.map(|size| format!("{sign}{size:o}")),
         'x' => size.map(|size| format!("{sign}{size:x}")).or_else(|| hex(value)),
         'X' => size.map(|size| format!("{sign}{size:X}")).or_else(|| hex(value).map(|text| text.to_uppercase())),
-        other => return Err(fault(format!("unrecognized formatting clause \"{other}\""))),
+        other => return Err(unrecognized(other)),
     })
 }
 
