@@ -77,6 +77,7 @@ impl<'a> Compiler<'a> {
         Ok(Policy {
             name: self.policy.to_owned(),
             at: self.at.clone(),
+            built_in: false,
             constraints,
             match_conditions,
             variables,

@@ -278,6 +278,11 @@ mod tests {
                 json!({"expression": "object.data.k > 1"}),
                 "the policy could not be evaluated: found no matching overload for '_>_' applied to '(string, int)'",
             ),
+            (json!({"expression": "object.data.k + 1 == 2"}), "the policy could not be evaluated: no such overload"),
+            (
+                json!({"expression": "object.data.k.reverse() == []"}),
+                "the policy could not be evaluated: found no matching overload for 'reverse' applied to '(string)'",
+            ),
         ] {
             assert_eq!(told(&json!({"validations": [validation]}), &object), one("deny", message), "{validation}");
         }

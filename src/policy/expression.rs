@@ -4,6 +4,7 @@
 //! not exist, a variable that is not defined (or defined later), an unknown root are errors here.
 
 use super::environment::{GLOBAL_FUNCTIONS, MEMBER_FUNCTIONS, TYPE_NAMES, environment};
+use super::message::parse_fault;
 use super::nothing::Nothing;
 use super::types::Type;
 use super::typing::type_of;
@@ -104,7 +105,7 @@ impl Expression {
 
     fn compile_here(source: &str, names: Names<'_>) -> Result<Self, String> {
         let env = environment().ok_or("the expression environment could not be built")?;
-        let mut ast = env.parser().parse(source).map_err(|errors| errors.to_string().trim().replace('\n', " "))?;
+        let mut ast = env.parser().parse(source).map_err(|errors| parse_fault(&errors))?;
         let mut check = Check { names, scopes: Vec::new(), reads: Vec::new(), depth: 0 };
         check.expr(&ast)?;
         let reads = check.reads;
@@ -375,6 +376,8 @@ mod tests {
             ("true || unknown(1)", "no function unknown()"),
             ("object.spec. == 1", ""),
             ("Foo{a: 1} == 1", "cannot be constructed"),
+            ("1 + ", "at 1:5: mismatched input '<EOF>'"),
+            (&format!("{}1{} == 1", "(".repeat(100), ")".repeat(100)), "the expression is nested more than 96 deep"),
         ] {
             let error = Expression::compile(source, Names { variables: Some(&[]), params: false }).expect_err(source);
             assert!(error.contains(part), "{source}: {error}");

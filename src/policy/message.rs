@@ -1,6 +1,8 @@
 //! What findings say: short, on one line, and never a Secret's value.
 
+use super::typing::written;
 use cel::ExecutionError;
+use cel::parser::{ParseError, ParseErrors};
 use serde_json::Value;
 
 /// Longest message in characters.
@@ -37,7 +39,7 @@ pub(super) fn explain(error: &ExecutionError) -> String {
 pub(super) fn explain_for_secret(error: &ExecutionError) -> String {
     match error {
         ExecutionError::NoSuchKey(_) => "no such key".into(),
-        ExecutionError::NoSuchOverload(overload) => overload.to_string(),
+        ExecutionError::NoSuchOverload(overload) => as_written(&overload.to_string()),
         ExecutionError::UndeclaredReference(name) => one_line(&format!("{name} is not defined")),
         ExecutionError::FunctionError { function, .. } => format!("{function}() failed"),
         ExecutionError::InvalidArgumentCount { expected, actual } => {
@@ -47,8 +49,32 @@ pub(super) fn explain_for_secret(error: &ExecutionError) -> String {
         ExecutionError::Overflow(..) => "integer overflow".into(),
         ExecutionError::IndexOutOfBounds(_) => "index out of bounds".into(),
         ExecutionError::ValuesNotComparable(..) => "values that cannot be compared".into(),
-        ExecutionError::UnsupportedBinaryOperator(operator, ..) => format!("operator {operator} on unfit types"),
+        ExecutionError::UnsupportedBinaryOperator(..) => "no such overload".into(),
         _ => "a value of an unexpected type".into(),
+    }
+}
+
+/// What the parser says: the first fault, which leads to those after it.
+pub(super) fn parse_fault(errors: &ParseErrors) -> String {
+    let deep = |error: &&ParseError| error.msg.contains("Recursion limit of ");
+    if let Some(limit) = errors.errors.iter().find(deep) {
+        let limit: String =
+            limit.msg.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
+        return format!("the expression is nested more than {limit} deep");
+    }
+    let Some(first) = errors.errors.first() else { return "the expression cannot be read".into() };
+    let why = first.msg.trim_start_matches("Syntax error: ");
+    match first.pos {
+        (line, column) if line > 0 && column > 0 => one_line(&format!("at {line}:{column}: {why}")),
+        _ => one_line(why),
+    }
+}
+
+/// The words of an overload error with the function as the user wrote it.
+fn as_written(error: &str) -> String {
+    match error.split_once("'@").and_then(|(before, rest)| Some((before, rest.split_once('\'')?))) {
+        Some((before, (name, after))) => format!("{before}'{}'{after}", written(&format!("@{name}"))),
+        None => error.to_owned(),
     }
 }
 

@@ -320,6 +320,7 @@ impl Policy {
     /// Where in the policy's file to look for what could not be evaluated; nothing where there is no file.
     fn place(&self, line: Option<u32>) -> String {
         match self.at.file.as_str() {
+            _ if self.built_in => format!("; {} comes with driftless", self.name),
             "" => String::new(),
             file => format!("; see {file}:{}", line.unwrap_or(self.at.line)),
         }

@@ -34,6 +34,8 @@ pub(super) struct Policy {
     pub name: String,
     /// Where it is.
     pub at: Source,
+    /// It comes with driftless: the user has no file of it.
+    pub built_in: bool,
     pub constraints: MatchResources,
     pub match_conditions: Vec<(String, Expression)>,
     pub variables: Vec<(String, Expression)>,
@@ -81,7 +83,9 @@ impl PolicySet {
             }
         }
         // They are compiled in and loaded by a test of this module.
-        Self::load(&documents).unwrap_or_default()
+        let mut set = Self::load(&documents).unwrap_or_default();
+        set.policies.iter_mut().filter_map(Arc::get_mut).for_each(|policy| policy.built_in = true);
+        set
     }
 
     /// Loads policies and bindings. Every fault of every document is told; with one fault nothing is loaded.

@@ -60,6 +60,15 @@ fn builtin_loads() {
 }
 
 #[test]
+fn a_policy_of_ones_own_is_named_by_its_place_and_a_builtin_one_by_its_name() {
+    let object = json!({"kind": "Pod", "metadata": {"name": "x"}, "spec": {"containers": [{"name": "a", "image": 1}]}});
+    let request =
+        Request { operation: "CREATE", version: "v1", resource: "pods", object: Some(&object), ..Request::default() };
+    let said = PolicySet::builtin().review(&request).remove(0).message;
+    assert!(said.ends_with("; no-latest-image comes with driftless"), "{said}");
+}
+
+#[test]
 fn faults_are_told() {
     let cases: Vec<(&str, Vec<Desired>)> = vec![
         ("has no binding", vec![policy(&json!({}))]),

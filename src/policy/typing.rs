@@ -361,7 +361,7 @@ fn is_unknown(of: &Type) -> bool {
 }
 
 /// A function as the user wrote it: what macros turn a call into has a name that begins with `@`.
-fn written(name: &str) -> &str {
+pub(super) fn written(name: &str) -> &str {
     match name {
         loops::INSERT => "transformMap",
         "@sortByAssociatedKeys" => "sortBy",
