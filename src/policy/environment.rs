@@ -188,6 +188,8 @@ fn build() -> Result<Env, DeclarationError> {
     library::optionals::register(&mut env)?;
     library::loops::register(&mut env)?;
     library::text::register(&mut env)?;
+    // The last one counts, as on an API server.
+    env.set_error_on_duplicate_map_keys(false);
     Ok(env)
 }
 

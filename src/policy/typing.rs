@@ -14,6 +14,12 @@ use super::types::{BOOL, DYN, INT, STRING, Type, UNKNOWN, Unifier};
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SelectExpr, operators};
 use std::collections::HashMap;
 
+/// What the interpreter takes as the key of a map. The API server takes anything, such as null.
+const KEYS: [&str; 4] = ["string", "int", "uint", "bool"];
+
+/// How many faults of one expression are told.
+const MOST_FAULTS: usize = 3;
+
 /// How many ways to call a function are told where none fits.
 const MOST_TOLD: usize = 4;
 
@@ -27,6 +33,8 @@ pub(super) fn type_of(expr: &IdedExpr, names: Names<'_>) -> Result<Type, String>
     checker.aggregates();
     let found = checker.unifier.settled(&found);
     checker.faults.dedup();
+    // One leads to the next.
+    checker.faults.truncate(MOST_FAULTS);
     if checker.faults.is_empty() { Ok(found) } else { Err(checker.faults.join("; ")) }
 }
 
@@ -76,6 +84,14 @@ impl<'a> Checker<'a> {
                     keys.push(self.check(&entry.key));
                     let value = self.check(&entry.value);
                     values.push(if entry.optional { self.unwrapped(&value) } else { value });
+                }
+                for key in &keys {
+                    let key = self.unifier.settled(key);
+                    if !key.is_open() && !KEYS.contains(&key.name()) {
+                        self.fault(format!(
+                            "a key of type {key} is not supported here; use a text, a number or a bool"
+                        ));
+                    }
                 }
                 let (key, value) = (self.common(keys), self.common(values));
                 Type::map(key, value)
