@@ -4,7 +4,7 @@
 //! The tables below say which functions exist. A call of anything else is refused when the policy is loaded: at run
 //! time it would only be an error on the path that happens to reach it.
 
-use super::library;
+use super::{cost, library};
 use cel::{DeclarationError, Env, extensions};
 use std::sync::{Arc, LazyLock};
 
@@ -188,6 +188,7 @@ fn build() -> Result<Env, DeclarationError> {
     library::optionals::register(&mut env)?;
     library::loops::register(&mut env)?;
     library::text::register(&mut env)?;
+    cost::register(&mut env)?;
     // The last one counts, as on an API server.
     env.set_error_on_duplicate_map_keys(false);
     Ok(env)

@@ -3,6 +3,7 @@
 //! In: text and the names it may use. Out: something that can only fail on values, never on names: a function that does
 //! not exist, a variable that is not defined (or defined later), an unknown root are errors here.
 
+use super::cost;
 use super::environment::{GLOBAL_FUNCTIONS, MEMBER_FUNCTIONS, TYPE_NAMES, environment};
 use super::message::parse_fault;
 use super::nothing::Nothing;
@@ -110,13 +111,14 @@ impl Expression {
         check.expr(&ast)?;
         let reads = check.reads;
         let kind = type_of(&ast, names)?;
+        cost::count_steps(&mut ast);
         Nothing::in_literals(&mut ast);
         Ok(Self { source: source.trim().to_owned(), ast, reads, kind, line: None })
     }
 
     /// Evaluates it.
     pub(super) fn evaluate<'e, 'v>(&'e self, context: &'e Context<'_, 'v>) -> Result<CowVal<'e, 'v>, ExecutionError> {
-        Value::resolve_val(&self.ast, context)
+        cost::within_limit(|| Value::resolve_val(&self.ast, context))
     }
 }
 

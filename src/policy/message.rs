@@ -29,8 +29,9 @@ pub(super) fn one_line(text: &str) -> String {
 pub(super) fn explain(error: &ExecutionError) -> String {
     match error {
         ExecutionError::NoSuchKey(key) => one_line(&format!("no such key: {key}")),
-        ExecutionError::FunctionError { function, message } if function == "policy" => message.clone(),
-        ExecutionError::FunctionError { function, message } => one_line(&format!("{function}(): {message}")),
+        ExecutionError::FunctionError { function, message } if function != "policy" => {
+            one_line(&format!("{function}(): {message}"))
+        }
         other => explain_for_secret(other),
     }
 }
@@ -41,6 +42,8 @@ pub(super) fn explain_for_secret(error: &ExecutionError) -> String {
         ExecutionError::NoSuchKey(_) => "no such key".into(),
         ExecutionError::NoSuchOverload(overload) => as_written(&overload.to_string()),
         ExecutionError::UndeclaredReference(name) => one_line(&format!("{name} is not defined")),
+        // Written in this module's neighbours, and without a value in it.
+        ExecutionError::FunctionError { function, message } if function == "policy" => message.clone(),
         ExecutionError::FunctionError { function, .. } => format!("{function}() failed"),
         ExecutionError::InvalidArgumentCount { expected, actual } => {
             format!("{actual} arguments where {expected} are needed")

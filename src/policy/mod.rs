@@ -13,6 +13,7 @@
 
 mod admit;
 mod compiler;
+mod cost;
 mod document;
 mod environment;
 mod error;
