@@ -55,7 +55,7 @@ fn step<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionEr
 pub(super) fn count_steps(node: &mut IdedExpr) {
     match &mut node.expr {
         Expr::Call(call) => {
-            call.target.iter_mut().map(|target| &mut **target).chain(&mut call.args).for_each(count_steps)
+            call.target.iter_mut().map(|target| &mut **target).chain(&mut call.args).for_each(count_steps);
         }
         Expr::List(list) => list.elements.iter_mut().for_each(count_steps),
         Expr::Map(map) => map.entries.iter_mut().for_each(|entry| {

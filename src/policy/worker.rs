@@ -1,9 +1,10 @@
 //! Evaluation that can be given up.
 //!
-//! CEL always ends, but nested loops over long lists may take hours, and the interpreter has no budget to stop it by. So
-//! a thread evaluates, and whoever waits stops waiting: the thread is abandoned (it ends when its expression does), its
-//! policy is not evaluated again in this run, and the answer is an error, which `failurePolicy` turns into a refusal
-//! unless it says otherwise. A panic in the interpreter ends the same way.
+//! CEL always ends, and `cost` stops the loops of one expression; what it does not count, long texts and many
+//! expressions, may still take long, and the interpreter has no budget to stop it by. So a thread evaluates, and whoever
+//! waits stops waiting: the thread is abandoned (it ends when its expression does), its policy is not evaluated again in
+//! this run, and the answer is an error, which `failurePolicy` turns into a refusal unless it says otherwise. A panic in
+//! the interpreter ends the same way.
 
 use super::params::Param;
 use super::review::{Judgement, Subject};
