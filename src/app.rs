@@ -5,7 +5,7 @@ use crate::inventory::Identity;
 use crate::object::Problem;
 use crate::plan::{IgnoreRule, PlanOptions, PruneLimit};
 use crate::render::HelmSource;
-use crate::render::discover::discover_apps;
+use crate::render::discover::{discover_apps, links_passed_over};
 use crate::render::glob::Globs;
 use crate::source::SourceTree;
 use std::collections::{BTreeMap, BTreeSet};
@@ -167,6 +167,13 @@ pub fn emptied_app(
     app.namespace = Some(namespace.to_owned());
     app.identity = identity.clone();
     Some(app)
+}
+
+/// What is passed over where apps are found by their content, and might have been meant as one.
+pub fn passed_over(config: &Config, repository: &Repository, tree: &SourceTree) -> Vec<Problem> {
+    let mut entries = config.apps.iter().filter(|app| app.repository == repository.name);
+    let found = entries.any(|app| app.paths == AppPaths::Discover);
+    if found { links_passed_over(tree, &repository.path) } else { Vec::new() }
 }
 
 fn same_name(name: &str, one: &str, two: &str) -> Problem {

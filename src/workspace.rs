@@ -1,7 +1,7 @@
 //! The configuration with its repositories opened and its clusters connected: what every command and the daemon start
 //! from.
 
-use crate::app::{App, apps_of, emptied_app, removed_app};
+use crate::app::{App, apps_of, emptied_app, passed_over, removed_app};
 use crate::apply::parents::this_process;
 use crate::config::model::is_local;
 use crate::config::{Auth as AuthConfig, ClusterAccess, Config, ReportKind, Repository, SecretRef};
@@ -144,6 +144,11 @@ impl Origin {
     /// Everything that is wrong about the apps' names and paths.
     pub fn apps(&self, config: &Config, tree: &SourceTree) -> Result<Vec<App>, Vec<Problem>> {
         apps_of(config, &self.repository, &self.identity, &self.name, tree)
+    }
+
+    /// What was passed over while they were looked for, and might have been meant as one.
+    pub fn passed_over(&self, config: &Config, tree: &SourceTree) -> Vec<Problem> {
+        passed_over(config, &self.repository, tree)
     }
 }
 

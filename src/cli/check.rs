@@ -198,7 +198,8 @@ pub async fn check(args: &Check) -> Result<Exit, Vec<Problem>> {
             return stopped(problems, args.output == Output::Json, &nothing);
         }
     };
-    let notes: Vec<Problem> = all.policies.iter().flat_map(|set| set.notes(true)).collect();
+    let mut notes: Vec<Problem> = all.policies.iter().flat_map(|set| set.notes(true)).collect();
+    notes.extend(all.passed_over);
     if args.output == Output::Text {
         notes.iter().for_each(|note| print_text(&format!("warning: {note}\n")));
     }

@@ -7,6 +7,7 @@ use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
 const RED: Style = AnsiColor::Red.on_default().bold();
+const YELLOW: Style = AnsiColor::Yellow.on_default();
 const CYAN: Style = AnsiColor::Cyan.on_default();
 
 /// Prints a value as JSON.
@@ -33,6 +34,14 @@ pub fn stopped<T: Serialize>(problems: Vec<Problem>, json: bool, result: &T) -> 
 /// Prints text that may hold colours.
 pub fn print_text(text: &str) {
     print!("{text}");
+}
+
+/// Prints what an app's manifests make one want to know, and what stops nothing.
+pub fn print_warnings(app: &str, warnings: &[Problem]) {
+    for warning in warnings {
+        let whose = if warning.file.is_some() { String::new() } else { format!("{app}: ") };
+        eprintln!("{YELLOW}warning{YELLOW:#}: {whose}{warning}");
+    }
 }
 
 /// Prints problems with their hints.

@@ -2,7 +2,7 @@
 
 use super::args::{Plan, PlanOutput};
 use super::exit::Exit;
-use super::output::{print_json, print_text, stopped};
+use super::output::{print_json, print_text, print_warnings, stopped};
 use super::setup::{Scene, Setup, no_apps};
 use crate::forecast::foresee;
 use crate::object::Problem;
@@ -139,6 +139,7 @@ async fn plan_app(scene: &Scene, member: &Member) -> (PlannedApp, Exit) {
     };
     match look(&scene.engine, &wanted, &scene.key).await {
         Ok(looked) => {
+            print_warnings(&app.name, &looked.warnings);
             let hold = hold(scene, &wanted, &looked).await;
             let mut planned = looked.planned;
             foresee(&scene.engine, &mut planned).await;

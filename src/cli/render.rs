@@ -22,7 +22,9 @@ const NO_KEY: &[u8] = b"render";
 /// # Errors
 /// What stops every app.
 pub async fn render(args: &Render) -> Result<Exit, Vec<Problem>> {
-    let mut members = everything(&Setup::new(&args.common).await?, args.revision.as_deref()).await?.members;
+    let Everything { mut members, passed_over, .. } =
+        everything(&Setup::new(&args.common).await?, args.revision.as_deref()).await?;
+    passed_over.iter().for_each(|note| eprintln!("warning: {note}"));
     let known: Vec<&str> = members.iter().map(|m| m.app.name.as_str()).collect();
     let hint = format!("its apps are: {}", known.join(", "));
     let unknown: Vec<Problem> = args
@@ -90,18 +92,21 @@ fn hidden(object: &Desired) -> Value {
 }
 
 /// Everything of some revision, rendered without a cluster.
+#[derive(Default)]
 pub(super) struct Everything {
     /// Every app, once.
     pub members: Vec<Member>,
     /// The policies of every repository.
     pub policies: Vec<PolicySet>,
+    /// What was passed over while apps were looked for.
+    pub passed_over: Vec<Problem>,
     /// The repositories' files.
     pub trees: Vec<Arc<SourceTree>>,
 }
 
 /// Renders every app of a revision.
 pub(super) async fn everything(setup: &Setup, revision: Option<&str>) -> Result<Everything, Vec<Problem>> {
-    let mut all = Everything { members: Vec::new(), policies: Vec::new(), trees: Vec::new() };
+    let mut all = Everything::default();
     for origin in &setup.origins {
         let revision = origin.resolve(revision).await.map_err(|p| vec![p])?;
         let tip = origin.tip(&revision).await.map_err(|p| vec![p])?;
@@ -111,6 +116,7 @@ pub(super) async fn everything(setup: &Setup, revision: Option<&str>) -> Result<
         apps.dedup_by(|a, b| a.name == b.name);
         let namespace = |app: &crate::app::App| app.namespace.clone().unwrap_or_else(|| "default".to_owned());
         all.members.extend(render_apps(apps, &tip.tree, &setup.tools, namespace, NO_KEY).await);
+        all.passed_over.extend(origin.passed_over(&setup.config, &tip.tree));
         all.trees.push(tip.tree);
     }
     if all.members.is_empty() { Err(vec![no_apps(setup)]) } else { Ok(all) }

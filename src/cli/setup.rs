@@ -183,7 +183,8 @@ impl Scene {
         let tip = origin.tip(revision).await.map_err(one)?;
         let apps = origin.apps(&setup.config, &tip.tree)?;
         let policies = workspace::policies_of(&setup.config, &tip.tree, &setup.tools).await?;
-        policies.notes(false).iter().for_each(|note| eprintln!("warning: {note}"));
+        let passed_over = origin.passed_over(&setup.config, &tip.tree);
+        policies.notes(false).iter().chain(&passed_over).for_each(|note| eprintln!("warning: {note}"));
         let engine = setup.engine(cluster, "cli").await.map_err(one)?;
         let key = match writes {
             true => engine.digest_key().await.map(<[u8]>::to_vec),

@@ -3,7 +3,7 @@
 use super::args::{Output, Sync};
 use super::exit::Exit;
 use super::notes::{End, Notes};
-use super::output::{print_json, print_text, stopped};
+use super::output::{print_json, print_text, print_warnings, stopped};
 use super::setup::{Scene, Setup, levels, no_apps};
 use crate::apply::lease::ScopeLease;
 use crate::config::{HumaneDuration, OnFailure};
@@ -398,6 +398,7 @@ impl Job<'_> {
             history: Some(self.scene.history()),
         };
         let synced = sync(&self.scene.engine, &wanted, &how).await;
+        print_warnings(&app.name, &synced.warnings);
         let mut done = self.done(member, &synced);
         let unhealthy = done.ending == Ending::Unhealthy;
         let blamed = unhealthy && blames_new_pods(&synced);

@@ -4,11 +4,12 @@
 //! file or a `Chart.yaml`, sorted by path; each owns all below it.
 //!
 //! A YAML file without `apiVersion` and `kind` makes no app. Directories that start with a dot are skipped, and links
-//! are not walked into. A Kustomize component (`kind: Component`) is no app: it means nothing by itself. A file that
-//! cannot be parsed makes an app if it looks like a manifest: an app must not vanish because of a typing error.
+//! are not walked into ([`links_passed_over`] names them). A Kustomize component (`kind: Component`) is no app: it means
+//! nothing by itself. A file that cannot be read makes an app if it looks like a manifest, or cannot be looked into: an
+//! app must not vanish because of a typing error, or of an editor's encoding.
 
 use super::manifest::is_dns_label;
-use super::yaml::{parse_json, parse_yaml};
+use super::yaml::{parse_json, parse_yaml, readable};
 use crate::object::Problem;
 use crate::source::tree::{Entry, SourceTree, Target, TreeError};
 use std::collections::BTreeMap;
@@ -17,6 +18,8 @@ use std::collections::BTreeMap;
 pub const KUSTOMIZATION_FILES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
 /// The file that makes a directory a Helm chart.
 pub const CHART_FILE: &str = "Chart.yaml";
+/// Most links to directories that are told of.
+const MAX_LINKS_TOLD: usize = 20;
 /// Most apps in one scope.
 pub const MAX_APPS: usize = 10_000;
 
@@ -86,7 +89,7 @@ pub fn discover_apps(tree: &SourceTree, path_root: &str, repository_name: &str) 
         Target::File(..) => return Err(bad_root("it is a file".into())),
     };
     let mut found = Vec::new();
-    walk(tree, &root, &mut found)?;
+    walk(tree, &root, &mut found, |_| {})?;
     found.sort_unstable();
     let mut by_name: BTreeMap<String, String> = BTreeMap::new();
     let mut apps = Vec::with_capacity(found.len());
@@ -100,6 +103,26 @@ pub fn discover_apps(tree: &SourceTree, path_root: &str, repository_name: &str) 
     Ok(apps)
 }
 
+/// Links to directories of manifests outside of every app: they are not followed, and what nobody names is missed.
+pub fn links_passed_over(tree: &SourceTree, path_root: &str) -> Vec<Problem> {
+    let Ok(Target::Directory(root)) = tree.resolve(path_root) else { return Vec::new() };
+    let mut links = Vec::new();
+    // Whoever finds the apps tells what is wrong with them.
+    let _ = walk(tree, &root, &mut Vec::new(), |link| links.push(link));
+    let leads_to_apps = |link: &String| {
+        let Ok(Target::Directory(target)) = tree.resolve(link) else { return false };
+        let mut apps = Vec::new();
+        walk(tree, &target, &mut apps, |_| {}).is_err() || !apps.is_empty()
+    };
+    let told = links.into_iter().take(MAX_LINKS_TOLD).filter(leads_to_apps);
+    told.map(|link| {
+        Problem::new("NotFollowed", "what a link to a directory leads to is not read")
+            .at(link, 1)
+            .hint("make it a directory of its own; a `kustomization.yaml` in it may refer to the other one")
+    })
+    .collect()
+}
+
 /// What a directory is.
 enum Verdict {
     App,
@@ -107,8 +130,13 @@ enum Verdict {
     Plain,
 }
 
-/// Walks without recursion: a hostile tree may be thousands of directories deep.
-fn walk(tree: &SourceTree, root: &str, found: &mut Vec<String>) -> Result<(), DiscoverError> {
+/// Walks without recursion: a hostile tree may be thousands of directories deep. Links outside of every app go to `link`.
+fn walk(
+    tree: &SourceTree,
+    root: &str,
+    found: &mut Vec<String>,
+    mut link: impl FnMut(String),
+) -> Result<(), DiscoverError> {
     let mut open = vec![root.to_owned()];
     while let Some(dir) = open.pop() {
         let (files, dirs) = children(tree, &dir);
@@ -120,7 +148,11 @@ fn walk(tree: &SourceTree, root: &str, found: &mut Vec<String>) -> Result<(), Di
                 found.push(dir);
             }
             Verdict::Component => {}
-            Verdict::Plain => open.extend(dirs.into_iter().map(|name| join(&dir, &name))),
+            Verdict::Plain => {
+                let paths = files.iter().map(|name| join(&dir, name));
+                paths.filter(|path| matches!(tree.entry(path), Some(Entry::Symlink(_)))).for_each(&mut link);
+                open.extend(dirs.into_iter().map(|name| join(&dir, &name)));
+            }
         }
     }
     Ok(())
@@ -163,7 +195,7 @@ fn verdict(tree: &SourceTree, dir: &str, files: &[String]) -> Verdict {
     }
     let makes_app = |name: &String| {
         name == CHART_FILE
-            || (is_manifest_name(name)
+            || (is_manifest_name(&name.to_ascii_lowercase())
                 && match tree.file(&join(dir, name)) {
                     Ok(content) => holds_manifest(name, content),
                     Err(error) => matches!(error, TreeError::Oversized { .. }),
@@ -172,23 +204,26 @@ fn verdict(tree: &SourceTree, dir: &str, files: &[String]) -> Verdict {
     if files.iter().any(makes_app) { Verdict::App } else { Verdict::Plain }
 }
 
-/// True for the names of files that are read for manifests.
+/// True for the names of files that are read for manifests: as kubectl has them, in lower case.
 pub(super) fn is_manifest_name(name: &str) -> bool {
     [".yaml", ".yml", ".json"].iter().any(|extension| name.ends_with(extension) && name.len() > extension.len())
 }
 
-fn holds_manifest(name: &str, content: &[u8]) -> bool {
+pub(super) fn holds_manifest(name: &str, content: &[u8]) -> bool {
     // Nearly every manifest is recognised by two lines, without parsing it.
     let mut lines = content.split(|b| *b == b'\n');
     let starts = |prefix: &'static [u8]| move |line: &[u8]| line.starts_with(prefix);
     if lines.clone().any(starts(b"apiVersion:")) && lines.any(starts(b"kind:")) {
         return true;
     }
+    let Some(text) = readable(content) else { return true };
+    let content = text.as_bytes();
     let mentions = |word: &[u8]| content.windows(word.len()).any(|window| window == word);
     if !mentions(b"apiVersion") || !mentions(b"kind") {
         return false;
     }
-    let parsed = if name.ends_with(".json") { parse_json(content) } else { parse_yaml(content) };
+    let content = text.trim_start_matches('\u{feff}').as_bytes();
+    let parsed = if name.to_ascii_lowercase().ends_with(".json") { parse_json(content) } else { parse_yaml(content) };
     parsed.documents.iter().any(|d| d.root.get("apiVersion").is_some() && d.root.get("kind").is_some())
 }
 
@@ -243,9 +278,10 @@ mod tests {
             ("apps/part/kustomization.yaml", "kind: Component\n"),
             ("apps/part/patch.yaml", OBJECT),
             ("apps/web.old/a.yaml", OBJECT),
+            ("apps/capitals/A.YAML", OBJECT),
             (".github/workflows/a.yaml", OBJECT),
         ];
-        let expected = ["broken", "chart", "db-base", "flow", "json", "web", "web-old"];
+        let expected = ["broken", "capitals", "chart", "db-base", "flow", "json", "web", "web-old"];
         assert_eq!(names(&files, "apps"), expected);
         assert_eq!(names(&files, "apps/"), expected);
         assert_eq!(names(&files, ""), expected.map(|name| format!("apps-{name}")));
@@ -287,6 +323,26 @@ mod tests {
         let apps = discover_apps(&tree, "", "r").unwrap();
         assert_eq!(apps, [AppDir { name: "web".into(), path: "web".into() }]);
         assert_eq!(discover_apps(&tree, "dir", "r").unwrap()[0].path, "web");
+        let passed_over = links_passed_over(&tree, "");
+        assert_eq!(passed_over.iter().map(|p| p.file.as_deref()).collect::<Vec<_>>(), [Some("dir")]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_does_not_vanish() {
+        let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+        let files = [
+            ("a/marked.yaml", utf16(&format!("\u{feff}{OBJECT}"))),
+            ("b/bare.yaml", utf16(OBJECT)),
+            ("c/flow.json", utf16("\u{feff}{\"apiVersion\": \"v1\", \"kind\": \"x\"}")),
+            ("d/latin.yaml", b"{apiVersion: v1, kind: x} # gr\xfcn".to_vec()),
+            ("e/crypt.yaml", b"\0GITCRYPT\0\xf3\x80".to_vec()),
+            ("f/values.yaml", utf16("\u{feff}size: 1")),
+            ("g/values.yaml", b"size: 1 # gr\xfcn".to_vec()),
+        ];
+        let entries = files.map(|(path, content)| (path.to_owned(), Entry::File(content.into())));
+        let tree = SourceTree::new(Revision::parse(&"0".repeat(40)).unwrap(), entries).unwrap();
+        let apps = discover_apps(&tree, "", "r").unwrap();
+        assert_eq!(apps.iter().map(|app| app.name.as_str()).collect::<Vec<_>>(), ["a", "b", "c", "d", "e"]);
     }
 
     #[test]

@@ -165,6 +165,9 @@ impl ManifestFault {
     pub fn hint(&self) -> Option<String> {
         let text = match self {
             Self::Yaml(Fault::DuplicateKey { .. }) => "keep one of the two; kubectl would silently take the last one",
+            Self::Yaml(Fault::NotUtf8(_)) => {
+                "save it as UTF-8, or name it in the app's `ignore_files` if it is no manifest"
+            }
             Self::Yaml(Fault::Syntax(_)) => "if this file is a template, render it to plain YAML first, or ignore it",
             Self::NoMapping(_) | Self::NoObject => {
                 "add apiVersion and kind, or name the file in the app's `ignore_files` if it is no manifest"

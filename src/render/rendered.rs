@@ -6,7 +6,7 @@
 //! Invariants: nothing of the repository is executed; no path leaves the tree; the digest depends on what the app
 //! renders to and on its namespace, not on file names, their order, or comments.
 
-use super::discover::{CHART_FILE, KUSTOMIZATION_FILES, is_manifest_name, join};
+use super::discover::{CHART_FILE, KUSTOMIZATION_FILES, holds_manifest, is_manifest_name, join};
 use super::fault::{ManifestError, ManifestFault};
 use super::glob::Globs;
 use super::helm::{self, HelmSource};
@@ -206,7 +206,8 @@ fn foreign_dirs(tree: &SourceTree, dir: &str, globs: &Globs, manifests: &mut Man
 
 /// A file's content, if it is to be read. What cannot be read and might matter is an error.
 fn content<'t>(tree: &'t SourceTree, path: &str, entry: &'t Entry, manifests: &mut Manifests) -> Option<&'t [u8]> {
-    let manifest = is_manifest_name(path.rsplit('/').next().unwrap_or_default());
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let manifest = is_manifest_name(name);
     let warn = |manifests: &mut Manifests, what: &str| {
         manifests.warnings.push(Problem::new("NotFollowed", format!("{what} is not read")).at(path, 1));
     };
@@ -216,7 +217,15 @@ fn content<'t>(tree: &'t SourceTree, path: &str, entry: &'t Entry, manifests: &m
             warn(manifests, "a submodule");
             None
         }
-        Entry::File(_) => None,
+        Entry::File(content) => {
+            if is_manifest_name(&name.to_ascii_lowercase()) && holds_manifest(name, content) {
+                let text = "this file is not read: a manifest's name ends in `.yaml`, `.yml` or `.json`, in lower case";
+                manifests
+                    .warnings
+                    .push(Problem::new("NotRead", text).at(path, 1).hint("rename it; kubectl passes it over as well"));
+            }
+            None
+        }
         Entry::Symlink(_) | Entry::Oversized(_) => match tree.file(path) {
             Ok(content) if manifest => Some(content),
             Err(TreeError::IsDirectory(_)) => {

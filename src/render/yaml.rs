@@ -11,11 +11,13 @@
 //! Limits: file size, documents, nodes (aliases expanded), nesting. Errors never quote a value: it may be a Secret's.
 
 mod compose;
+mod encoding;
 mod json;
 mod place;
 mod scalar;
 mod split;
 
+pub use encoding::{Encoding, readable};
 pub use place::line_of;
 
 use indexmap::IndexMap;
@@ -171,9 +173,9 @@ pub enum Fault {
     /// The JSON grammar is violated.
     #[error("not valid JSON: {0}")]
     JsonSyntax(String),
-    /// A byte that is no UTF-8, or a UTF-16 file.
-    #[error("the file is not UTF-8 text")]
-    NotUtf8,
+    /// A byte that is no UTF-8, or a file in another encoding, if it looks like one.
+    #[error("the file is not UTF-8 text{}", .0.map(|looks| format!("; it looks like {looks}")).unwrap_or_default())]
+    NotUtf8(Option<Encoding>),
     /// A character that YAML forbids.
     #[error("the character U+{0:04X} is not allowed in YAML")]
     ControlCharacter(u32),
@@ -281,8 +283,12 @@ fn checked_text(bytes: &[u8]) -> Result<&str, YamlError> {
         return Err(YamlError::new(1, Fault::TooLarge(bytes.len())));
     }
     let line_at = |offset: usize| line_number(bytes.get(..offset).unwrap_or_default());
-    let text =
-        std::str::from_utf8(bytes).map_err(|error| YamlError::new(line_at(error.valid_up_to()), Fault::NotUtf8))?;
+    // First: UTF-16 without a mark is UTF-8 with a zero beside each letter.
+    if let Some(encoding) = encoding::guess(bytes) {
+        return Err(YamlError::new(1, Fault::NotUtf8(Some(encoding))));
+    }
+    let text = std::str::from_utf8(bytes)
+        .map_err(|error| YamlError::new(line_at(error.valid_up_to()), Fault::NotUtf8(None)))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     match text.char_indices().find(|(_, c)| !is_printable(*c)) {
         Some((at, c)) => Err(YamlError::new(line_at(at), Fault::ControlCharacter(u32::from(c)))),

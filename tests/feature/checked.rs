@@ -94,3 +94,26 @@ fn a_secrets_unknown_field_is_named_and_its_value_is_not() {
         assert!(!format!("{}{}", ended.out, ended.err).contains("canary-value"), "{command}");
     }
 }
+
+/// What cannot be read, or is passed over by its name, is told: an app must not be missing without a word.
+#[test]
+fn files_in_another_encoding_names_in_capitals_and_links_are_told() {
+    let app = Scratch::alone("encoding");
+    let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n";
+    let utf16: Vec<u8> = format!("\u{feff}{text}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    app.config_map("apps/good/x.yaml", "good", "1").config_map("shared/x.yaml", "shared", "1");
+    app.write("apps/power/x.yaml", "");
+    std::fs::write(app.path().join("apps/power/x.yaml"), utf16).unwrap();
+    app.write("apps/capitals/X.YAML", text);
+    std::fs::create_dir(app.path().join("apps/links")).unwrap();
+    std::os::unix::fs::symlink("../../shared", app.path().join("apps/links/shared")).unwrap();
+    app.commit("one");
+    let words = "apps/power/x.yaml:1: the file is not UTF-8 text; it looks like UTF-16, as PowerShell's `>` writes it";
+    let capitals = "warning: apps/capitals/X.YAML:1: this file is not read";
+    let link = "warning: apps/links/shared:1: what a link to a directory leads to is not read";
+    app.run("check --repo . --path apps").exits(1).says(words).says("save it as UTF-8").says(capitals).says(link);
+    for command in ["plan --embedded", "sync --embedded"] {
+        app.run(&format!("{command} --repo . --path apps")).exits(1).says(words).says("X.YAML:1").says(link);
+    }
+    app.run("render --repo . --path apps").exits(1).says(words).says(link);
+}

@@ -139,8 +139,8 @@ fn json_files() {
 #[test]
 fn encodings() {
     assert_eq!(values(parse_yaml(b"\xef\xbb\xbfa: 1\n")).len(), 1);
-    assert_eq!(parse_yaml(b"a: 1\nb: \xff\n").errors, [YamlError::new(2, Fault::NotUtf8)]);
-    assert_eq!(parse_yaml(b"\xff\xfea\0:\0 \0").errors[0].fault, Fault::NotUtf8);
+    assert_eq!(parse_yaml(b"a: 1\nb: \xff\n").errors, [YamlError::new(2, Fault::NotUtf8(None))]);
+    assert_eq!(parse_yaml(b"\xff\xfea\0:\0 \0").errors[0].fault, Fault::NotUtf8(Some(Encoding::Utf16Le)));
     assert_eq!(parse_yaml(b"a: 1\nb: \x1b[31m\n").errors, [YamlError::new(2, Fault::ControlCharacter(0x1b))]);
 }
 
