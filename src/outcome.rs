@@ -9,7 +9,7 @@ use crate::health::Health;
 use crate::health::wait::HealthReport;
 use crate::object::{ObjectKey, ObjectRef, Problem, counted};
 use crate::plan::Planned;
-use crate::plan::change::{Action, AppPlan};
+use crate::plan::change::{Action, AppPlan, PolicyFinding};
 use crate::reconcile::{Halt, Lift, Synced, with_late_warnings};
 use crate::report::State;
 use crate::report::status_report::SyncState;
@@ -153,18 +153,23 @@ fn first_of(problems: &[Problem]) -> String {
     problems.first().map_or_else(String::new, |p| format!("{p}{more}"))
 }
 
+/// The first refusal of policies as an error, with what the author of the commit can do about it.
+pub fn denial(findings: &[PolicyFinding]) -> Option<Problem> {
+    let first = findings.iter().find(|finding| finding.action == "deny")?;
+    let hint = match first.operation.as_str() {
+        // Of what is replaced, too: its manifest is there, and another one than the cluster has.
+        "DELETE" => "keep the object in Git as the cluster has it, or ask the owner of the policies to let it go",
+        _ => "change the manifest; policies are the owner's",
+    };
+    let problem = Problem::new("PolicyDenied", format!("policy {}: {}", first.policy, first.message));
+    Some(problem.at(&first.file, first.line).about(first.object.clone()).hint(hint))
+}
+
 /// The first problem, as JSON shows it.
 pub fn error(app: &App, synced: &Synced) -> Option<Problem> {
     match &synced.halt {
         Some(Halt::Failed(problems) | Halt::Refused(problems)) => return problems.first().cloned(),
-        Some(Halt::Denied(findings)) => {
-            return findings.iter().find(|f| f.action == "deny").map(|f| {
-                Problem::new("PolicyDenied", format!("policy {}: {}", f.policy, f.message))
-                    .at(&f.file, f.line)
-                    .about(f.object.clone())
-                    .hint("change the manifest; policies are the owner's")
-            });
-        }
+        Some(Halt::Denied(findings)) => return denial(findings),
         Some(Halt::Held(_)) => return Some(Problem::new("Held", message(app, synced))),
         Some(Halt::Suspended) => return Some(Problem::new("Suspended", message(app, synced))),
         None => {}

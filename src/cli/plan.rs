@@ -6,7 +6,7 @@ use super::output::{print_json, print_text, print_warnings, stopped};
 use super::setup::{Scene, Setup, no_apps};
 use crate::forecast::foresee;
 use crate::object::Problem;
-use crate::outcome::with_count;
+use crate::outcome::{denial, with_count};
 use crate::plan::change::{AppPlan, PlanHold, PlanReport};
 use crate::reconcile::{Halt, Looked, Wanted, foresee_hold, hold_on, look};
 use crate::report::markdown::{MAX_LENGTH, plan_markdown};
@@ -166,12 +166,7 @@ async fn plan_app(scene: &Scene, member: &Member) -> (PlannedApp, Exit) {
             (PlannedApp { shown: failed(problems.into_iter().next(), Vec::new()), planned: None }, Exit::Refused)
         }
         Err(Halt::Denied(findings)) => {
-            let denial = findings.iter().find(|f| f.action == "deny").map(|f| {
-                Problem::new("PolicyDenied", format!("policy {}: {}", f.policy, f.message))
-                    .at(&f.file, f.line)
-                    .about(f.object.clone())
-            });
-            (PlannedApp { shown: failed(denial, findings), planned: None }, Exit::Refused)
+            (PlannedApp { shown: failed(denial(&findings), findings), planned: None }, Exit::Refused)
         }
         Err(Halt::Held(held)) => (
             PlannedApp {

@@ -27,6 +27,7 @@ mod policy_agreement;
 mod policy_operations;
 mod real_apps;
 mod redaction;
+mod refused;
 mod require_plan;
 mod rollouts;
 mod running;
