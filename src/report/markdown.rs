@@ -9,7 +9,8 @@
 use super::base_note::BaseNote;
 use super::object_diff::{Line, ObjectDiffs};
 use super::wording::{
-    Standing, actions, clean, count, counts, headline, place, plural, restarts, short_revision, standing, symbol,
+    Standing, actions, clean, count, counts, headline, place, plural, refusal_shown, restarts, short_revision,
+    standing, symbol,
 };
 use crate::object::Problem;
 use crate::plan::change::{AppPlan, Change, PlanReport, PolicyFinding};
@@ -173,8 +174,13 @@ fn app_parts(app: &AppPlan, diffs: &ObjectDiffs, parts: &mut Vec<Part>) {
     let first: Vec<String> = app.depends_on.iter().map(|name| code(name)).collect();
     let after = if first.is_empty() { String::new() } else { format!(" (after {})", first.join(", ")) };
     parts.push(Part::of(format!("#### {} → {}: {sign}{headline}{after}\n\n", code(&app.name), code(&app.cluster))));
-    parts.extend(app.error.iter().map(|error| Part::of(problem(error))));
+    let shown = app.policy.get(..MAX_FINDINGS).unwrap_or(&app.policy);
+    // A refusal is among the findings, with its place: once is enough.
+    let refused = app.error.as_ref().filter(|error| refusal_shown(Some(error), shown).is_some());
+    parts.extend(app.error.iter().filter(|_| refused.is_none()).map(|error| Part::of(problem(error))));
     parts.extend(findings(&app.policy).map(Part::of));
+    let hint = refused.and_then(|error| error.hint.as_deref());
+    parts.extend(hint.map(|hint| Part::of(format!("> → {}\n\n", escape(hint)))));
     let hold = app.hold.as_ref().filter(|_| !app.changes.is_empty());
     parts.extend(hold.map(|hold| Part::of(format!("> ⚠️ {}\n\n", escape(&hold.sentence())))));
     parts.extend(forecasts(app).map(Part::of));

@@ -9,8 +9,8 @@ use super::base_note::BaseNote;
 use super::object_diff::{Line, ObjectDiffs};
 use super::sync_report::{AppSync, Outcome, SyncReport, SyncedChange};
 use super::wording::{
-    Standing, actions, clean, count, counts, duration, headline, place, plural, problem, restarts, short_revision,
-    standing, symbol,
+    Standing, actions, clean, count, counts, duration, headline, place, plural, problem, refusal_shown, restarts,
+    short_revision, standing, symbol,
 };
 use crate::health::Health;
 use crate::object::Problem;
@@ -78,13 +78,7 @@ fn app_text(app: &AppPlan, diffs: &ObjectDiffs, out: &mut String) {
         let _ = write!(out, "  {}", paint(DIM, &format!("after {}", clean(&app.depends_on.join(", ")))));
     }
     out.push('\n');
-    let errors = app.error.iter().filter(|_| app.errors.is_empty()).chain(&app.errors);
-    for error in errors {
-        tell_problem(error, "  ", out);
-    }
-    for finding in &app.policy {
-        tell_finding(finding, out);
-    }
+    tell_faults(app.error.as_ref(), &app.errors, &app.policy, out);
     if let Some(hold) = app.hold.as_ref().filter(|_| !app.changes.is_empty()) {
         let _ = writeln!(out, "  {} {}", paint(YELLOW, "!"), clean(&hold.sentence()));
     }
@@ -157,9 +151,27 @@ fn diff_text(lines: &[Line], out: &mut String) {
     }
 }
 
+/// What is wrong with an app, and what policies say: each once, a refusal in the form that has its place.
+fn tell_faults(error: Option<&Problem>, errors: &[Problem], policy: &[PolicyFinding], out: &mut String) {
+    let refusal = refusal_shown(error, policy);
+    for error in error.filter(|_| errors.is_empty() && refusal.is_none()).into_iter().chain(errors) {
+        tell_problem(error, "  ", out);
+    }
+    for (i, finding) in policy.iter().enumerate() {
+        tell_finding(finding, out);
+        if refusal == Some(i) {
+            tell_hint(error.and_then(|error| error.hint.as_deref()).map(clean), "  ", out);
+        }
+    }
+}
+
 fn tell_problem(error: &Problem, indent: &str, out: &mut String) {
     let (message, hint) = problem(error);
     let _ = writeln!(out, "{indent}{} {message}", paint(RED, "✗"));
+    tell_hint(hint, indent, out);
+}
+
+fn tell_hint(hint: Option<String>, indent: &str, out: &mut String) {
     if let Some(hint) = hint {
         let _ = writeln!(out, "{indent}  {} {hint}", paint(CYAN, "→"));
     }
@@ -315,17 +327,13 @@ fn app_sync_text(app: &AppSync, out: &mut String) {
     let style = if is_well(app) { GREEN } else { RED };
     let state = paint(style, &format!("{}, {}", app.sync.as_str(), app.health));
     let _ = write!(out, "{} → {}: {state}", paint(BOLD, &clean(&app.name)), clean(&app.cluster));
-    if !app.message.is_empty() {
-        let _ = write!(out, ": {}", clean(&app.message));
+    // The first refusal again, which follows with all others.
+    let message = refusal_shown(app.error.as_ref(), &app.policy).map_or(app.message.as_str(), |_| "refused by policy");
+    if !message.is_empty() {
+        let _ = write!(out, ": {}", clean(message));
     }
     out.push('\n');
-    let errors = app.error.iter().filter(|_| app.errors.is_empty()).chain(&app.errors);
-    for error in errors {
-        tell_problem(error, "  ", out);
-    }
-    for finding in &app.policy {
-        tell_finding(finding, out);
-    }
+    tell_faults(app.error.as_ref(), &app.errors, &app.policy, out);
     for change in &app.changes {
         let _ = writeln!(out, "{}", outcome_text(change));
     }

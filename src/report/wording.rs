@@ -4,7 +4,7 @@
 
 use crate::object::Problem;
 pub(super) use crate::object::counted as plural;
-use crate::plan::change::{Action, AppPlan, Change};
+use crate::plan::change::{Action, AppPlan, Change, PolicyFinding};
 use std::collections::BTreeMap;
 
 /// Every action in the order of carrying out, with the verb used in counts and whether it is one.
@@ -102,6 +102,13 @@ pub(super) fn restarts(plan: &AppPlan, pods: &dyn Fn(&Change) -> Option<u64>) ->
         1..=3 => format!("{who}: {shown}"),
         n => format!("{who}: {shown} and {} more", n - 3),
     })
+}
+
+/// The last one of the findings shown that refuses, where they say all that the app's error says, and with its place: then
+/// the error is shown as its hint alone, after that one.
+pub(super) fn refusal_shown(error: Option<&Problem>, shown: &[PolicyFinding]) -> Option<usize> {
+    error.filter(|error| error.reason == "PolicyDenied")?;
+    shown.iter().rposition(|finding| finding.action == "deny")
 }
 
 /// How an app's plan stands.

@@ -3,6 +3,27 @@
 use super::scratch::Scratch;
 use crate::on_every_cluster;
 
+/// A refusal is told once, where it is and with what to do; scripts find it where they always did.
+#[test]
+fn a_refusal_of_a_policy_is_told_once() {
+    let app = Scratch::alone("once");
+    app.deployment("a/web.yaml", "web", "web:latest", 1, "").commit("latest");
+    for (line, place) in [
+        ("plan --embedded", "✗ deny a/web.yaml:1 "),
+        ("sync --embedded", "✗ deny a/web.yaml:1 "),
+        ("plan --embedded -o markdown", "- ❌ `a/web.yaml:1` "),
+    ] {
+        let ended = app.run(line).exits(4).says(place).says("→ change the manifest; policies are the owner");
+        let lines: Vec<&str> = ended.out.lines().filter(|line| line.contains("no-latest-image")).collect();
+        assert_eq!(lines.len(), 1, "{line}: {}", ended.out);
+    }
+    app.run("sync --embedded").exits(4).says(": refused by policy\n");
+    for line in ["plan --embedded -o json", "sync --embedded -o json"] {
+        let told = &app.run(line).exits(4).json()["apps"][0];
+        assert_eq!((&told["error"]["reason"], &told["policy"][0]["action"]), (&"PolicyDenied".into(), &"deny".into()));
+    }
+}
+
 /// A policy on ConfigMaps with its binding.
 fn rule(name: &str, operation: &str, expression: &str) -> String {
     format!(
