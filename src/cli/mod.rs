@@ -7,6 +7,7 @@ pub mod check;
 pub mod cluster;
 pub mod demo;
 pub mod exit;
+mod fields;
 pub mod log;
 pub mod logging;
 pub mod notes;

@@ -6,7 +6,7 @@
 
 use super::crd;
 use super::kinds::{Kind, Kinds};
-use crate::object::{FieldPath, Gvk, PathElement};
+use crate::object::{FieldPath, Gk, Gvk, PathElement};
 use crate::scheme::decode;
 use crate::scheme::{List, ListKind, Map as MapType, Scalar, TypeId, Types};
 use serde_json::{Map, Value};
@@ -41,13 +41,23 @@ pub enum Fault {
         /// Position of the first element with that key.
         first: usize,
     },
+    /// A version that the kind's definition does not serve.
+    NotServed {
+        /// `.apiVersion`.
+        path: FieldPath,
+        /// The versions that it serves, the preferred one first.
+        served: Vec<String>,
+    },
 }
 
 impl Fault {
     /// Where it is.
     pub fn path(&self) -> &FieldPath {
         match self {
-            Self::Unknown { path, .. } | Self::WrongType { path, .. } | Self::Duplicate { path, .. } => path,
+            Self::Unknown { path, .. }
+            | Self::WrongType { path, .. }
+            | Self::Duplicate { path, .. }
+            | Self::NotServed { path, .. } => path,
         }
     }
 }
@@ -73,15 +83,36 @@ impl Strict {
     /// clusters: the kinder one counts.
     pub fn faults(&self, gvk: &Gvk, object: &Value) -> Option<Vec<Fault>> {
         let gk = gvk.gk();
-        let builtin = self.builtin.by_gk(&gk).map(Arc::as_ref);
-        let kinds = builtin.into_iter().chain(self.defined.iter().filter(|kind| kind.gk == gk));
-        let found = kinds.filter_map(|kind| {
-            let root = kind.version(&gvk.version)?.root?;
+        let found = self.kinds(&gk).filter_map(|kind| {
+            let Some(version) = kind.version(&gvk.version).filter(|version| version.served) else {
+                // A cluster may serve more versions of a built-in kind than are known here.
+                return kind.custom.then(|| vec![not_served(kind)]);
+            };
             let mut walk = Walk { types: kind.types.get(), path: Vec::new(), faults: Vec::new() };
-            walk.value(root, object);
+            walk.value(version.root?, object);
             Some(walk.faults)
         });
-        found.min_by_key(Vec::len)
+        let strange = |faults: &Vec<Fault>| matches!(faults[..], [Fault::NotServed { .. }]);
+        found.min_by_key(|faults| (strange(faults), faults.len()))
+    }
+
+    /// True if the kind is known and its objects lie in no namespace.
+    pub fn is_cluster_scoped(&self, gk: &Gk) -> bool {
+        let mut kinds = self.kinds(gk).peekable();
+        kinds.peek().is_some() && kinds.all(|kind| !kind.namespaced)
+    }
+
+    fn kinds<'a>(&'a self, gk: &'a Gk) -> impl Iterator<Item = &'a Kind> {
+        let builtin = self.builtin.by_gk(gk).map(Arc::as_ref);
+        builtin.into_iter().chain(self.defined.iter().filter(move |kind| kind.gk == *gk))
+    }
+}
+
+fn not_served(kind: &Kind) -> Fault {
+    let served = kind.versions.iter().filter(|version| version.served);
+    Fault::NotServed {
+        path: FieldPath(vec![PathElement::Field("apiVersion".to_owned())]),
+        served: served.map(|version| kind.api_version(&version.name)).collect(),
     }
 }
 
@@ -224,6 +255,7 @@ mod tests {
                     Fault::Unknown { path, near } => format!("{path} {}", near.unwrap_or_default()),
                     Fault::WrongType { path, wanted, found } => format!("{path}: {wanted}, not {found}"),
                     Fault::Duplicate { path, key, first } => format!("{path} {key} {first}"),
+                    Fault::NotServed { path, served } => format!("{path}: {served:?}"),
                 })
                 .collect(),
         )
@@ -294,6 +326,12 @@ mod tests {
         assert_eq!(faults(std::slice::from_ref(&narrow), &foo).unwrap(), expected);
         assert_eq!(faults(&[], &foo), None);
         let open = definition(json!({"spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}));
+        let later = json!({"apiVersion": "x.io/v2", "kind": "Foo"});
+        assert_eq!(faults(std::slice::from_ref(&narrow), &later).unwrap(), [".apiVersion: [\"x.io/v1\"]"]);
+        let gk = Gk::new("x.io", "Foo");
+        let scoped = |definitions: &[Value], gk: &Gk| Strict::with_definitions(definitions).is_cluster_scoped(gk);
+        assert!(!scoped(std::slice::from_ref(&narrow), &gk) && !scoped(&[], &gk));
+        assert!(scoped(&[], &Gk::new("", "Namespace")) && !scoped(&[], &Gk::new("", "Pod")));
         assert_eq!(faults(&[narrow, open], &foo).unwrap(), [""; 0], "another cluster's definition takes it");
         assert_eq!(faults(&[], &json!({"apiVersion": "apps/v1beta9", "kind": "Deployment"})), None);
     }

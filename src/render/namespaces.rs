@@ -136,6 +136,11 @@ fn place(problem: Problem, object: &Desired) -> Problem {
     problem.at(&object.source.file, object.source.line).about(object.object_ref())
 }
 
+/// Leaves out the namespace of an object that has none. Out: the warning, if one is written.
+pub fn leave_out_namespace(object: &mut Desired) -> Option<Problem> {
+    set_namespace(object, false, "")
+}
+
 /// The warning, if a written namespace was left out.
 fn set_namespace(object: &mut Desired, namespaced: bool, default_namespace: &str) -> Option<Problem> {
     let written = object.namespace().map(str::to_owned);

@@ -78,6 +78,26 @@ fn custom_kinds_by_the_definitions_of_the_repository() {
     assert!(!ended.out.contains("not checked"), "{}", ended.out);
 }
 
+/// `check` and a plan say the same of a version that nothing serves, and of a namespace where there is none.
+#[test]
+fn versions_and_namespaces_as_a_plan_takes_them() {
+    let app = Scratch::alone("agreed");
+    app.write("a/crd.yaml", CRD);
+    app.write("a/foo.yaml", "# a comment\napiVersion: x.example.org/v2\nkind: Foo\nmetadata: {name: a}\n").commit("v2");
+    let words = "a/foo.yaml:2: Foo a: .apiVersion: the CustomResourceDefinition in this repository does not serve it; it serves x.example.org/v1";
+    let ended = app.run("check").exits(1).says(words).says("write apiVersion: x.example.org/v1");
+    assert!(!ended.out.contains("no such kind"), "{}", ended.out);
+    app.run("plan --embedded").exits(1).says("does not serve version v2");
+
+    app.remove("a/foo.yaml");
+    let role =
+        "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: r, namespace: x}\nrules: []\n";
+    let space = "apiVersion: v1\nkind: Namespace\nmetadata: {name: space, namespace: space}\n";
+    app.write("a/role.yaml", role).write("a/space.yaml", space).commit("namespaces");
+    app.run("check").exits(0).says("warning: a/role.yaml:1: ClusterRole r").says("has no namespace: \"x\" is ignored");
+    app.run("plan --embedded").exits(2).says("is ignored");
+}
+
 #[test]
 fn a_secrets_unknown_field_is_named_and_its_value_is_not() {
     let app = Scratch::alone("secret");
