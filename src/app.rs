@@ -77,7 +77,10 @@ pub fn apps_of(
                     }
                 }
             }
-            Err(problem) => problems.push(problem),
+            Err(problem) => problems.push(match entry.line.filter(|_| !config.file.is_empty()) {
+                Some(line) => problem.at(&config.file, line),
+                None => problem,
+            }),
         }
     }
     let apps: Vec<App> = found.into_values().collect();
@@ -200,11 +203,11 @@ fn directories(
             .map(|apps| apps.into_iter().filter(|app| !judges(&app.path)).map(|app| (app.name, app.path)).collect())
             .map_err(Problem::from),
         AppPaths::Directory(path) => {
-            let path = below(path);
-            if !is_directory(tree, &path) {
-                return Err(Problem::new("PathNotFound", format!("the directory {path:?} is not in the repository"))
-                    .hint("correct the app's `path`; to delete an app, remove its entry while other apps remain"));
+            let whole = below(path);
+            if !is_directory(tree, &whole) {
+                return Err(not_there(path, &whole, repository, tree));
             }
+            let path = whole;
             Ok(vec![(entry.name.clone().unwrap_or_else(|| name_of(&path, repository, repository_name)), path)])
         }
         AppPaths::Glob(pattern) => {
@@ -220,13 +223,35 @@ fn directories(
                 }
             }
             if matching.is_empty() {
-                let text = format!("the glob {pattern:?} matches no directory of the repository");
+                let whole = below(pattern);
+                let text =
+                    format!("the glob {whole:?} matches no directory of the repository{}", below_root(repository));
                 return Err(Problem::new("PathNotFound", text)
                     .hint("correct it; to delete its apps, remove the entry while other apps remain"));
             }
             Ok(matching.into_iter().map(|dir| (name_of(&dir, repository, repository_name), dir)).collect())
         }
     }
+}
+
+/// Says what an entry's path is below, where that is not the root.
+fn below_root(repository: &Repository) -> String {
+    match repository.path.as_str() {
+        "" => String::new(),
+        root => format!(" (an app's `path` and `glob` are below the repository's `path`, {root:?})"),
+    }
+}
+
+/// A directory that an entry names and the tree does not have.
+fn not_there(path: &str, whole: &str, repository: &Repository, tree: &SourceTree) -> Problem {
+    let text = format!("the directory {whole:?} is not in the repository{}", below_root(repository));
+    // Written from the root by mistake.
+    let short = path.strip_prefix(repository.path.as_str()).and_then(|rest| rest.strip_prefix('/'));
+    let hint = match short.filter(|_| !repository.path.is_empty() && is_directory(tree, path)) {
+        Some(short) => format!("write `path = {short:?}`"),
+        None => "correct the app's `path`; to delete an app, remove its entry while other apps remain".to_owned(),
+    };
+    Problem::new("PathNotFound", text).hint(hint)
 }
 
 /// An app is named by its path below the repository's `path`, with `-` for `/`.

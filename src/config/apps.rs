@@ -119,6 +119,8 @@ impl Resolver<'_> {
             self.conflict(&at, format!("app `{shown}` needs `cluster` or `clusters`, as there are several: {all}"));
         }
         let mut app = app(entry.name, repository?, paths?, clusters?, &entry.settings, fallback.settings);
+        let key = if matches!(app.paths, AppPaths::Glob(_)) { "glob" } else { "path" };
+        app.line = Some(self.lines.at(&below(key)));
         app.depends_on = entry.depends_on.iter().map(|name| reference(name, &app.repository)).collect();
         Some(app)
     }
@@ -273,6 +275,7 @@ pub(super) fn app(
             .or_else(|| defaults.wait_for_address.clone())
             .unwrap_or_default(),
         helm: own.helm.as_ref().or(defaults.helm.as_ref()).map(helm).unwrap_or_default(),
+        line: None,
     }
 }
 

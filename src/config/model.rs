@@ -25,6 +25,8 @@ pub struct Config {
     pub webhook: Option<Webhook>,
     /// Policies.
     pub policy: Policy,
+    /// The file, as it was named; empty where flags say it all.
+    pub file: String,
 }
 
 /// Who this driftless is.
@@ -191,6 +193,8 @@ pub struct App {
     pub wait_for_address: Vec<String>,
     /// How a chart is rendered.
     pub helm: Helm,
+    /// Line of its `path` or `glob` in the file; `None` where no entry stands for it.
+    pub line: Option<u32>,
 }
 
 /// How a Helm chart is rendered.

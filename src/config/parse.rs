@@ -21,7 +21,8 @@ pub fn schema() -> Value {
 impl Config {
     /// Reads a file's text. `file` is how errors name it. On error: everything that is wrong, in the order of lines.
     pub fn parse(text: &str, file: &str) -> Result<Self, Vec<ConfigError>> {
-        read(text, None).map_err(|faults| errors(faults, file))
+        let read = read(text, None).map_err(|faults| errors(faults, file))?;
+        Ok(Self { file: file.to_owned(), ..read })
     }
 
     /// The same with `--path DIR`: the apps are those that are found below that directory, by every other word of the
@@ -34,7 +35,8 @@ impl Config {
             let fault = Fault::Invalid { key: "--path".to_owned(), why };
             vec![ConfigError { file: String::new(), line: None, fault }]
         })?;
-        read(text, None).and_then(|_| read(text, Some(&dir))).map_err(|faults| errors(faults, file))
+        let read = read(text, None).and_then(|_| read(text, Some(&dir))).map_err(|faults| errors(faults, file))?;
+        Ok(Self { file: file.to_owned(), ..read })
     }
 
     /// The configuration that `--repo URL [--branch B] [--path DIR]` stands for: one repository whose apps are found, one
@@ -351,7 +353,7 @@ mod tests {
     #[test]
     fn nothing_at_all_is_a_configuration() {
         let config = Config::parse("", "driftless.toml").unwrap();
-        assert_eq!(config, resolve_defaults());
+        assert_eq!(config, Config { file: "driftless.toml".into(), ..resolve_defaults() });
         let App { prune, self_heal, on_failure, apply, timeout, create_namespace, .. } = config.apps[0].clone();
         assert_eq!((prune, self_heal, create_namespace), (true, true, false));
         assert_eq!((on_failure, apply), (OnFailure::Rollback, ApplyMode::AllOrNothing));
@@ -377,7 +379,7 @@ mod tests {
         let config = Config::from_flags(&flags).unwrap();
         let file = "[[repository]]\nname = \"shop\"\nurl = \"https://host/team/shop.git\"\nbranch = \"main\"\npath = \"apps\"\n\
             [[cluster]]\nname = \"default\"\ncontext = \"kind\"\n";
-        assert_eq!(config, Config::parse(file, "f").unwrap());
+        assert_eq!(Config { file: "f".into(), ..config.clone() }, Config::parse(file, "f").unwrap());
         assert!(config.reports.is_empty(), "a remote repository gets notes only where asked");
         let local = Config::from_flags(&Flags { repo: "/srv/shop".into(), ..Flags::default() }).unwrap();
         assert_eq!(local.reports.len(), 1);

@@ -47,6 +47,7 @@ pub fn defaults() -> Config {
         reports: Vec::new(),
         webhook: None,
         policy: Policy::default(),
+        file: String::new(),
     }
 }
 

@@ -153,6 +153,26 @@ fn a_pull_requests_configuration_is_looked_at() {
         .says("it switches `require_plan` off for web");
 }
 
+/// A directory that is not there is told where it is named, and what the name is below.
+#[test]
+fn a_path_that_is_not_there_is_told_at_its_line() {
+    let app = Scratch::alone("missing");
+    app.config_map("apps/shop/x.yaml", "x", "1");
+    let file =
+        |path: &str, more: &str| format!("[[repository]]\nname = \"main\"\nurl = \".\"\n{path}[[app]]\n{more}\n");
+    let below = "(an app's `path` and `glob` are below the repository's `path`, \"apps\")";
+    for (path, more, place, words) in [
+        ("", "path = \"apps/nsx\"", 5, "the directory \"apps/nsx\" is not in the repository\n"),
+        ("path = \"apps\"\n", "name = \"x\"\npath = \"nsx\"", 7, "the directory \"apps/nsx\" is not in the repository"),
+        ("path = \"apps\"\n", "path = \"apps/shop\"", 6, "write `path = \"shop\"`"),
+        ("path = \"apps\"\n", "glob = \"x*\"", 6, "the glob \"apps/x*\" matches no directory of the repository"),
+    ] {
+        app.write("driftless.toml", &file(path, more)).commit("one");
+        let ended = app.run("check").exits(1).says(&format!("driftless.toml:{place}: ")).says(words);
+        assert_eq!(ended.err.contains(below), !path.is_empty(), "{}", ended.err);
+    }
+}
+
 /// A key that no report could use keeps the daemon from starting, and is named as what it is.
 #[test]
 fn a_github_apps_key_is_looked_at_when_the_daemon_starts() {
