@@ -80,6 +80,9 @@ fn in_words(text: &str) -> String {
     value.replace_all(text, word).into_owned()
 }
 
+/// What API servers say word for word, whatever the value is: nothing of a Secret is in it.
+const CONSTANT: [&str; 2] = ["field is immutable when `immutable` is set", "field is immutable"];
+
 /// What a message of the API says of each field it names, in order, without any value.
 fn said_of_fields(text: &str) -> Vec<String> {
     // A path in the typed errors may end in a list's key, which is a value: it ends before that.
@@ -91,9 +94,21 @@ fn said_of_fields(text: &str) -> Vec<String> {
     static VERDICT: LazyLock<Option<Regex>> =
         LazyLock::new(|| Regex::new(r"^[^:]*: ([A-Z][a-z]+(?: [a-z]+){0,2})").ok());
     let verdict = |at: usize| VERDICT.as_ref()?.captures(text.get(at..)?)?.get(1).map(|m| m.as_str());
-    let mut out: Vec<String> = causes(text)
-        .into_iter()
-        .map(|(at, field)| verdict(at).map_or_else(|| field.clone(), |verdict| format!("{field} ({verdict})")))
+    let causes = causes(text);
+    // The words that end a cause, which the next one or the end of the list follows.
+    let constant = |at: usize, next: Option<usize>| {
+        let cause = text.get(at..next.unwrap_or(text.len()))?.trim_end_matches([' ', ',', ']']);
+        CONSTANT.into_iter().find(|words| cause.strip_suffix(words).is_some_and(|before| before.ends_with(": ")))
+    };
+    let ends = causes.iter().skip(1).map(|(at, _)| Some(*at)).chain([None]);
+    let mut out: Vec<String> = causes
+        .iter()
+        .zip(ends)
+        .map(|((at, field), next)| match (constant(*at, next), verdict(*at)) {
+            (Some(words), _) => format!("{field}: {words}"),
+            (None, Some(verdict)) => format!("{field} ({verdict})"),
+            (None, None) => field.clone(),
+        })
         .collect();
     if let Some(typed) = &*TYPED {
         out.extend(typed.captures_iter(text).map(|found| match &found[2] {
@@ -169,6 +184,17 @@ mod tests {
             ("BadRequest", r#"strict decoding error: unknown field "stringdata""#, ": unknown field .stringdata"),
             ("BadRequest", "illegal base64 data at input byte 7: hunter2", ": a value of .data is no base64"),
             ("Forbidden", "hunter2", " (Forbidden)"),
+            (
+                "Invalid",
+                r#"Secret "s" is invalid: data: Forbidden: field is immutable when `immutable` is set"#,
+                ": data: field is immutable when `immutable` is set",
+            ),
+            (
+                "Invalid",
+                r#"Secret "s" is invalid: [type: Invalid value: "hunter2": field is immutable, data: Forbidden: field is immutable when `immutable` is set]"#,
+                ": type: field is immutable, data: field is immutable when `immutable` is set",
+            ),
+            ("Invalid", r#"data[p]: Invalid value: "hunter2 field is immutable": no"#, ": data[p] (Invalid value)"),
         ] {
             let expected = format!("the API server rejected it{expected}");
             assert_eq!(message(&secret, &Problem::new(reason, text)), expected);

@@ -32,6 +32,19 @@ fn rule(name: &str, operation: &str, expression: &str) -> String {
 }
 
 on_every_cluster! {
+    /// That a Secret is immutable is no secret.
+    fn an_immutable_secret_says_that_it_is(cluster) {
+        let app = Scratch::new(cluster, "fixed");
+        let secret = |value: &str| format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\nimmutable: true\nstringData: {{p: {value}}}\n");
+        app.write("a/s.yaml", &secret("canary-one")).commit("one");
+        app.run("sync").exits(0);
+        app.write("a/s.yaml", &secret("canary-two")).commit("two");
+        for line in ["plan", "plan -o json", "plan -o markdown", "sync", "sync -o json"] {
+            let ended = app.run(line).exits(1).says("field is immutable when");
+            assert!(!format!("{}{}", ended.out, ended.err).contains("canary"), "{line}");
+        }
+    }
+
     /// What a policy refuses comes with the words that fit: the same in a plan and in a sync, and others for a deletion,
     /// whose manifest is gone.
     fn a_refusals_hint_fits_what_is_refused(cluster) {
