@@ -62,7 +62,7 @@ fn claimed_twice(members: &[Member]) -> BTreeMap<String, Vec<Problem>> {
 pub async fn check(args: &Check) -> Result<Exit, Vec<Problem>> {
     let found = async {
         let setup = Setup::new(&args.common).await?;
-        everything(&setup, args.revision.as_deref()).await
+        everything(&setup, args.revision.as_deref(), args.output).await
     };
     let all = match found.await {
         Ok(found) => found,

@@ -19,6 +19,7 @@ pub mod run;
 pub mod setup;
 pub mod status;
 pub mod sync;
+mod uncommitted;
 pub mod wishes;
 
 use args::{Cli, Command};

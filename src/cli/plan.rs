@@ -4,6 +4,7 @@ use super::args::{Plan, PlanOutput};
 use super::exit::Exit;
 use super::output::{print_json, print_text, print_warnings, stopped};
 use super::setup::{Scene, Setup, no_apps};
+use super::uncommitted;
 use crate::forecast::foresee;
 use crate::object::Problem;
 use crate::outcome::{denial, with_count};
@@ -53,6 +54,9 @@ async fn plan_all(args: &Plan, report: &mut PlanReport, diffs: &mut ObjectDiffs)
     let mut exit = Exit::Done;
     let mut stopped = Vec::new();
     for origin in setup.origins.clone() {
+        if args.output == PlanOutput::Text {
+            uncommitted::tell(&origin, args.revision.as_deref()).await;
+        }
         for cluster in setup.clusters() {
             let scene = Scene::new(&mut setup, &origin, &cluster, args.revision.as_deref(), false).await;
             let ready = scene.and_then(|scene| scene.chosen(&args.apps).map(|chosen| (scene, chosen)));

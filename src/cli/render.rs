@@ -4,6 +4,7 @@ use super::args::{Output, Render};
 use super::exit::Exit;
 use super::output::{print_json, print_problems, print_text};
 use super::setup::{Setup, no_apps};
+use super::uncommitted;
 use crate::object::{Desired, Manifest, Problem};
 use crate::plan::redact::is_open_in_a_secret;
 use crate::policy::PolicySet;
@@ -23,7 +24,7 @@ const NO_KEY: &[u8] = b"render";
 /// What stops every app.
 pub async fn render(args: &Render) -> Result<Exit, Vec<Problem>> {
     let Everything { mut members, passed_over, .. } =
-        everything(&Setup::new(&args.common).await?, args.revision.as_deref()).await?;
+        everything(&Setup::new(&args.common).await?, args.revision.as_deref(), args.output).await?;
     passed_over.iter().for_each(|note| eprintln!("warning: {note}"));
     let known: Vec<&str> = members.iter().map(|m| m.app.name.as_str()).collect();
     let hint = format!("its apps are: {}", known.join(", "));
@@ -104,10 +105,17 @@ pub(super) struct Everything {
     pub trees: Vec<Arc<SourceTree>>,
 }
 
-/// Renders every app of a revision.
-pub(super) async fn everything(setup: &Setup, revision: Option<&str>) -> Result<Everything, Vec<Problem>> {
+/// Renders every app of a revision. As text, it is said what is not part of it yet.
+pub(super) async fn everything(
+    setup: &Setup,
+    revision: Option<&str>,
+    output: Output,
+) -> Result<Everything, Vec<Problem>> {
     let mut all = Everything::default();
     for origin in &setup.origins {
+        if output == Output::Text {
+            uncommitted::tell(origin, revision).await;
+        }
         let revision = origin.resolve(revision).await.map_err(|p| vec![p])?;
         let tip = origin.tip(&revision).await.map_err(|p| vec![p])?;
         all.policies.push(policies_of(&setup.config, &tip.tree, &setup.tools).await?);

@@ -12,7 +12,7 @@
 
 use super::error::GitError;
 use super::http;
-use super::local::{choose, local_head, local_listing, open_local, short};
+use super::local::{choose, local_head, local_listing, open_local, short, uncommitted};
 use super::merge::{self, Merge};
 use super::mirror::{MirrorDir, MirrorLock};
 pub(crate) use super::remote::Pushed;
@@ -167,6 +167,14 @@ impl GitMirror {
             Place::Local(path) => Some(path),
             Place::Mirror(_) => None,
         }
+    }
+
+    /// How many files of a local work tree are changed and not committed, and the commit that they differ from; `None`
+    /// where that cannot be said: of a remote repository, a bare one, a branch that is not checked out.
+    pub fn uncommitted(&self, branch: Option<&str>) -> Option<(usize, Revision)> {
+        let repo = open_local(self.local_path()?).ok()?;
+        let (files, commit) = uncommitted(&repo, branch)?;
+        Some((files, remote::revision(commit).ok()?))
     }
 
     /// Every branch and its commit, sorted by name. One round trip.

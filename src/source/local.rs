@@ -3,7 +3,7 @@
 use super::error::GitError;
 use super::git::Head;
 use super::remote::{self, Listing};
-use git2::{ErrorCode, Oid, Repository, RepositoryOpenFlags};
+use git2::{ErrorCode, Oid, Repository, RepositoryOpenFlags, StatusOptions};
 use std::ffi::OsStr;
 use std::path::Path;
 
@@ -19,6 +19,28 @@ pub(super) fn open_local(path: &Path) -> Result<Repository, GitError> {
             .and_then(|repo| Some(repo.workdir().unwrap_or(repo.path()).to_str()?.trim_end_matches('/').to_owned()));
         GitError::NotARepository { path: shown, inside }
     })
+}
+
+/// Most files of a work tree that are compared with its commit: whoever has more waits for no count.
+const MAX_COMPARED: usize = 20_000;
+
+/// How many files of the work tree are not as its last commit has them, and that commit; ignored ones and submodules are
+/// not looked at. `None` where there is no work tree, where the branch is not the one checked out, and where it cannot be
+/// told fast.
+pub(super) fn uncommitted(repo: &Repository, branch: Option<&str>) -> Option<(usize, Oid)> {
+    repo.workdir()?;
+    let head = repo.head().ok()?;
+    let at = head.peel_to_commit().ok()?.id();
+    if branch.is_some_and(|branch| head.name().ok() != Some(&full_name(branch))) {
+        return None;
+    }
+    if repo.index().ok()?.len() > MAX_COMPARED {
+        return None;
+    }
+    let mut options = StatusOptions::new();
+    options.include_untracked(true).recurse_untracked_dirs(true).include_ignored(false).exclude_submodules(true);
+    let changed = repo.statuses(Some(&mut options)).ok()?;
+    Some((changed.len(), at))
 }
 
 /// A branch as a person calls it; other references keep their full name.

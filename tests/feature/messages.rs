@@ -173,6 +173,32 @@ fn a_path_that_is_not_there_is_told_at_its_line() {
     }
 }
 
+/// Commands are about commits: what is edited and not committed is counted, for people, and where it is checked out.
+#[test]
+fn what_is_not_committed_is_counted() {
+    let app = Scratch::alone("edited");
+    app.config_map("a/a.yaml", "a", "1").config_map("a/b.yaml", "b", "1").write(".gitignore", "*.tmp\n");
+    let one = app.commit("one");
+    let commands = ["check", "render", "plan --embedded"];
+    let said = |line: &str| app.run(line).err.contains("not committed");
+    assert!(!commands.into_iter().any(said), "nothing is changed");
+    app.write("x.tmp", "").config_map("a/b.yaml", "b", "2");
+    let about = format!("not committed: this is about {} (the last commit)\n", &one[..7]);
+    app.run("check").exits(0).says(&format!("note: 1 file is changed and {about}"));
+    app.config_map("c/new.yaml", "c", "1").config_map("c/newer.yaml", "d", "1").remove("a/a.yaml");
+    for line in commands {
+        app.run(line).says(&format!("note: 4 files are changed and {about}"));
+    }
+    for line in ["check -o json", "plan --embedded -o json", "plan --embedded -o markdown", "render -o json"] {
+        assert!(!said(line), "{line}");
+    }
+    app.git("branch other");
+    assert!(said("check --repo . --branch main") && !said("check --repo . --branch other"));
+    assert!(!said("check --revision HEAD"));
+    app.git("clone -q --bare . ../bare.git");
+    assert!(!said("check --repo ../bare.git"));
+}
+
 /// A key that no report could use keeps the daemon from starting, and is named as what it is.
 #[test]
 fn a_github_apps_key_is_looked_at_when_the_daemon_starts() {
