@@ -46,7 +46,7 @@ pub enum Command {
     Log(Log),
     /// The manifests that an app becomes. Needs no cluster.
     Render(Render),
-    /// Render every app and check it against schemas and policies. Needs no cluster.
+    /// Render the apps and check fields, values and policies. Needs no cluster.
     Check(Check),
     /// Approve the deletions that an app's sync is waiting for, after listing them.
     Approve(Approve),
@@ -258,7 +258,18 @@ pub struct Render {
 
 /// `driftless check`
 #[derive(Debug, Args)]
+#[command(after_help = "What is found, each at its file and line:\n  \
+        - fields that are not there, values of another type and list keys that are there twice, by the fields of\n    \
+        Kubernetes 1.36 and by the CustomResourceDefinitions in the repository\n  \
+        - what a kind asks for besides, for common kinds: selectors that match, ports, names, quantities\n  \
+        - objects that two apps have; kinds and versions that are gone\n  \
+        - what policies refuse or warn of: all is judged as created\n\n\
+        Whether the cluster takes it all the same, only `driftless plan` can say.\n\
+        Exit codes: 0 all would pass; 1 something is wrong; 4 a policy refuses, or another app has the object.")]
 pub struct Check {
+    /// Apps. Default: all.
+    #[arg(value_name = "APP")]
+    pub apps: Vec<String>,
     /// Source.
     #[command(flatten)]
     pub common: Common,

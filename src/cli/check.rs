@@ -7,7 +7,7 @@ use super::args::{Check, Output};
 use super::exit::Exit;
 use super::fields::{field_problems, kubernetes};
 use super::output::{print_json, print_problems, print_text, stopped};
-use super::render::everything;
+use super::render::{all_known, everything};
 use super::setup::Setup;
 use crate::cluster::strict::Strict;
 use crate::object::{Desired, Manifest, ObjectKey, Problem, counted};
@@ -27,11 +27,13 @@ fn leave_out_namespaces(strict: &Strict, objects: &mut [Desired]) -> Vec<Problem
     warnings
 }
 
-/// Objects that two apps of one cluster claim: the second one would be refused.
-fn claimed_twice(members: &[Member]) -> BTreeMap<String, Vec<Problem>> {
+/// Objects that two apps of one cluster claim: the second one would be refused. `last` come after all others: it is told
+/// of them.
+fn claimed_twice(members: &[Member], last: &[String]) -> BTreeMap<String, Vec<Problem>> {
     let mut owners: BTreeMap<(String, ObjectKey), String> = BTreeMap::new();
     let mut out: BTreeMap<String, Vec<Problem>> = BTreeMap::new();
-    for member in members {
+    let (last, first): (Vec<&Member>, Vec<&Member>) = members.iter().partition(|m| last.contains(&m.app.name));
+    for member in first.into_iter().chain(last) {
         let app = &member.app;
         for object in member.rendered.iter().flat_map(|rendered| &rendered.objects) {
             let mut key = object.key();
@@ -62,7 +64,8 @@ fn claimed_twice(members: &[Member]) -> BTreeMap<String, Vec<Problem>> {
 pub async fn check(args: &Check) -> Result<Exit, Vec<Problem>> {
     let found = async {
         let setup = Setup::new(&args.common).await?;
-        everything(&setup, args.revision.as_deref(), args.output).await
+        let all = everything(&setup, args.revision.as_deref(), args.output).await?;
+        all_known(&args.apps, &all.members).map(|()| all)
     };
     let all = match found.await {
         Ok(found) => found,
@@ -80,10 +83,11 @@ pub async fn check(args: &Check) -> Result<Exit, Vec<Problem>> {
     let objects = members.iter().flat_map(|member| member.rendered.iter().flat_map(|rendered| &rendered.objects));
     let strict = Strict::with_definitions(objects.map(|object| &object.object));
     let mut strangers = BTreeSet::new();
-    let mut claimed = claimed_twice(members);
+    let mut claimed = claimed_twice(members, &args.apps);
     let mut exit = Exit::Done;
     let mut apps = Vec::new();
-    for member in members {
+    // All of them are looked at together, and those that are named are told of.
+    for member in members.iter().filter(|member| args.apps.is_empty() || args.apps.contains(&member.app.name)) {
         let mut problems = Vec::new();
         let mut warnings = Vec::new();
         let mut findings: Vec<PolicyFinding> = Vec::new();

@@ -26,19 +26,7 @@ pub async fn render(args: &Render) -> Result<Exit, Vec<Problem>> {
     let Everything { mut members, passed_over, .. } =
         everything(&Setup::new(&args.common).await?, args.revision.as_deref(), args.output).await?;
     passed_over.iter().for_each(|note| eprintln!("warning: {note}"));
-    let known: Vec<&str> = members.iter().map(|m| m.app.name.as_str()).collect();
-    let hint = format!("its apps are: {}", known.join(", "));
-    let unknown: Vec<Problem> = args
-        .apps
-        .iter()
-        .filter(|name| !members.iter().any(|m| m.app.name == **name))
-        .map(|name| {
-            Problem::new("NoSuchApp", format!("there is no app {name:?} in this repository")).hint(hint.clone())
-        })
-        .collect();
-    if !unknown.is_empty() {
-        return Err(unknown);
-    }
+    all_known(&args.apps, &members)?;
     members.retain(|m| args.apps.is_empty() || args.apps.contains(&m.app.name));
     let mut exit = Exit::Done;
     let mut items = Vec::new();
@@ -69,6 +57,17 @@ pub async fn render(args: &Render) -> Result<Exit, Vec<Problem>> {
         print_json(&json!({"apiVersion": "v1", "kind": "List", "items": items}));
     }
     Ok(exit)
+}
+
+/// Names that are no apps, with those that are.
+pub(super) fn all_known(names: &[String], members: &[Member]) -> Result<(), Vec<Problem>> {
+    let known: Vec<&str> = members.iter().map(|m| m.app.name.as_str()).collect();
+    let hint = format!("its apps are: {}", known.join(", "));
+    let unknown = names.iter().filter(|name| !known.contains(&name.as_str())).map(|name| {
+        Problem::new("NoSuchApp", format!("there is no app {name:?} in this repository")).hint(hint.clone())
+    });
+    let unknown: Vec<Problem> = unknown.collect();
+    if unknown.is_empty() { Ok(()) } else { Err(unknown) }
 }
 
 /// A Secret's values are placeholders.

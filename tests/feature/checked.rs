@@ -99,6 +99,24 @@ fn versions_and_namespaces_as_a_plan_takes_them() {
 }
 
 #[test]
+fn only_the_apps_that_are_named() {
+    let app = Scratch::alone("named");
+    app.config_map("good/x.yaml", "good", "1").config_map("also/x.yaml", "also", "1");
+    app.write("bad/x.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: bad}\nfield: 1\n").commit("one");
+    app.run("check").exits(1);
+    let ended = app.run("check good also").exits(0).says("good: 1 object, ok").says("also: 1 object, ok");
+    assert!(!ended.out.contains("bad"), "{}", ended.out);
+    app.run("check good bad").exits(1).says(".field: unknown field");
+    app.run("check goood").exits(1).says("there is no app \"goood\"").says("its apps are: also, bad, good");
+    let told = app.run("check goood -o json").exits(1).json();
+    assert_eq!((&told["error"]["reason"], &told["ok"]), (&"NoSuchApp".into(), &false.into()));
+    // An object of an app that is not named is an object all the same.
+    app.config_map("bad/x.yaml", "good", "1").commit("whose");
+    app.run("check good").exits(4).says("is in app `bad` too");
+    app.run("check bad").exits(4).says("is in app `good` too");
+}
+
+#[test]
 fn a_secrets_unknown_field_is_named_and_its_value_is_not() {
     let app = Scratch::alone("secret");
     app.write("a/s.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringdata: {p: canary-value}\n")
