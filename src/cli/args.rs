@@ -259,13 +259,14 @@ pub struct Render {
 /// `driftless check`
 #[derive(Debug, Args)]
 #[command(after_help = "What is found, each at its file and line:\n  \
-        - fields that are not there, values of another type and list keys that are there twice, by the fields of\n    \
+        - unknown fields, values of another type, list keys that are there twice: by the fields of\n    \
         Kubernetes 1.36 and by the CustomResourceDefinitions in the repository\n  \
-        - what a kind asks for besides, for common kinds: selectors that match, ports, names, quantities\n  \
+        - what these definitions ask for (required fields, enums, bounds), and what common kinds\n    \
+        do (selectors that match, ports, names)\n  \
         - objects that two apps have; kinds and versions that are gone\n  \
         - what policies refuse or warn of: all is judged as created\n\n\
         Whether the cluster takes it all the same, only `driftless plan` can say.\n\
-        Exit codes: 0 all would pass; 1 something is wrong; 4 a policy refuses, or another app has the object.")]
+        Exit codes: 0 all would pass; 1 something is wrong; 4 refused: a policy, another app's object.")]
 pub struct Check {
     /// Apps. Default: all.
     #[arg(value_name = "APP")]

@@ -13,6 +13,8 @@ use std::sync::Arc;
 /// Faults of fields told of one object; more would hide the first.
 const MAX_FAULTS: usize = 20;
 
+const BY_DEFINITION: &str = "by the CustomResourceDefinition in this repository";
+
 /// Adds what is wrong with the fields of one app's objects. Kinds that are not known here are added to `strangers`.
 pub(super) fn field_problems(
     strict: &Strict,
@@ -49,7 +51,7 @@ pub(super) fn field_problems(
 fn says_twice(problem: &Problem, object: &Desired, fault: &Fault) -> bool {
     let begins = |path: &FieldPath| problem.message.starts_with(&path.to_string());
     let same = match fault {
-        Fault::Unknown { .. } | Fault::NotServed { .. } => false,
+        Fault::Unknown { .. } | Fault::Rule { .. } | Fault::NotServed { .. } => false,
         Fault::WrongType { path, .. } => begins(path),
         Fault::Duplicate { path, .. } => {
             let list = FieldPath(path.0[..path.0.len().saturating_sub(1)].to_vec());
@@ -75,6 +77,7 @@ fn words(fault: &Fault) -> String {
             found => format!("{path}: must be {wanted}, not {found}"),
         },
         Fault::Duplicate { path, key, first } => format!("{path}: element {first} has the key {key} already"),
+        Fault::Rule { path, wanted } => format!("{path}: {wanted}"),
         Fault::NotServed { path, served } => {
             let served = if served.is_empty() { "no version of it".to_owned() } else { served.join(", ") };
             format!("{path}: the CustomResourceDefinition in this repository does not serve it; it serves {served}")
@@ -91,6 +94,7 @@ fn hint(fault: &Fault, custom: bool) -> String {
         Fault::WrongType { found: "a text", wanted, .. } if wanted.contains("number") || *wanted == "true or false" => {
             return "remove the quotes".to_owned();
         }
+        Fault::Rule { .. } => return BY_DEFINITION.to_owned(),
         Fault::NotServed { served, .. } => {
             let serve = || "let the definition serve it".to_owned();
             return served.first().map_or_else(serve, |first| format!("write apiVersion: {first}"));
@@ -102,7 +106,7 @@ fn hint(fault: &Fault, custom: bool) -> String {
         .as_ref()
         .map_or_else(|| "take it out, or put it where it belongs".to_owned(), |name| format!("did you mean `{name}`?"));
     if custom {
-        return format!("{first} (by the CustomResourceDefinition in this repository)");
+        return format!("{first} ({BY_DEFINITION})");
     }
     format!("{first} (by the fields of Kubernetes {}; `plan` asks the cluster)", kubernetes())
 }
@@ -113,7 +117,7 @@ pub(super) fn kubernetes() -> &'static str {
     version.rsplit_once('.').map_or(version, |(minor, _)| minor)
 }
 
-/// The line of a field in the file that its object stands in; `None` where the file is no plain manifest (a template, a
+/// The line of a field in the file that its object stands in, or of what it is missing in; `None` where the file is no plain manifest (a template, a
 /// patch), or the field comes from elsewhere.
 fn line_of(read: &[Vec<Document>], object: &Desired, path: &FieldPath) -> Option<u32> {
     read.iter().find_map(|documents| {
@@ -123,13 +127,15 @@ fn line_of(read: &[Vec<Document>], object: &Desired, path: &FieldPath) -> Option
         if !is("apiVersion") || !is("kind") {
             return None;
         }
-        let mut at = (root, root.line);
+        let mut at = (root, first_line(root));
         for element in &path.0 {
-            at = match (element, &at.0.content) {
-                (PathElement::Field(name), Content::Map(fields)) => fields.get(name).map(|f| (&f.value, f.line))?,
-                (PathElement::Index(i), Content::List(items)) => items.get(*i).map(|item| (item, item.line))?,
-                _ => return None,
+            let next = match (element, &at.0.content) {
+                (PathElement::Field(name), Content::Map(fields)) => fields.get(name).map(|f| (&f.value, f.line)),
+                (PathElement::Index(i), Content::List(items)) => items.get(*i).map(|item| (item, first_line(item))),
+                _ => None,
             };
+            let Some(next) = next else { break };
+            at = next;
         }
         Some(at.1)
     })

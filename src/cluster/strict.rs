@@ -1,11 +1,14 @@
 //! What a server with strict field validation refuses by an object's type alone: fields that are not there, values of
-//! another type, and elements of a list that share their key. Pure, and without a server: `driftless check` asks it.
+//! another type, elements of a list that share their key, and what the schema of a custom resource asks for besides. Pure,
+//! and without a server: `driftless check` asks it.
 //!
 //! In: objects as they are written, and the CustomResourceDefinitions that stand beside them. Out: [`Fault`]s.
 //! Invariant: what is not known here (a kind, a schema that leaves its fields open) is never a fault.
 
 use super::crd;
+use super::custom;
 use super::kinds::{Kind, Kinds};
+use super::status::FieldError;
 use crate::object::{FieldPath, Gk, Gvk, PathElement};
 use crate::scheme::decode;
 use crate::scheme::{List, ListKind, Map as MapType, Scalar, TypeId, Types};
@@ -41,6 +44,13 @@ pub enum Fault {
         /// Position of the first element with that key.
         first: usize,
     },
+    /// What the schema of a custom resource refuses: a field that is missing, a value outside its bounds.
+    Rule {
+        /// The field.
+        path: FieldPath,
+        /// What it must be; never the value.
+        wanted: String,
+    },
     /// A version that the kind's definition does not serve.
     NotServed {
         /// `.apiVersion`.
@@ -57,6 +67,7 @@ impl Fault {
             Self::Unknown { path, .. }
             | Self::WrongType { path, .. }
             | Self::Duplicate { path, .. }
+            | Self::Rule { path, .. }
             | Self::NotServed { path, .. } => path,
         }
     }
@@ -90,7 +101,11 @@ impl Strict {
             };
             let mut walk = Walk { types: kind.types.get(), path: Vec::new(), faults: Vec::new() };
             walk.value(version.root?, object);
-            Some(walk.faults)
+            let mut faults = walk.faults;
+            if let Some(schema) = &version.schema {
+                rules(object, schema, &mut faults);
+            }
+            Some(faults)
         });
         let strange = |faults: &Vec<Fault>| matches!(faults[..], [Fault::NotServed { .. }]);
         found.min_by_key(|faults| (strange(faults), faults.len()))
@@ -106,6 +121,77 @@ impl Strict {
         let builtin = self.builtin.by_gk(gk).map(Arc::as_ref);
         builtin.into_iter().chain(self.defined.iter().filter(move |kind| kind.gk == *gk))
     }
+}
+
+/// Adds what a schema refuses and the types did not.
+fn rules(object: &Value, schema: &Value, faults: &mut Vec<Fault>) {
+    let mut defaulted = object.clone();
+    custom::default(&mut defaulted, schema);
+    for error in custom::validate(&defaulted, schema) {
+        let path = path_of(&error.field, &defaulted);
+        // Of what is wrong with one field, the first is enough: an `anyOf` after a type says it again.
+        let known = faults.iter().any(|fault| *fault.path() == path);
+        if let Some(wanted) = wanted(&error).filter(|_| !known) {
+            faults.push(Fault::Rule { path, wanted });
+        }
+    }
+}
+
+/// What an error of the schema's validation asks for, without the value that is there; `None` for what the types tell.
+fn wanted(error: &FieldError) -> Option<String> {
+    let text = error.text.as_str();
+    let after = |mark: &str| text.rsplit_once(mark).map(|(_, after)| after);
+    match error.kind {
+        "FieldValueRequired" => Some("is required".to_owned()),
+        "FieldValueNotSupported" => after("supported values: ").map(|values| format!("must be one of {values}")),
+        // Null means nothing in one place and something in another: a server says which.
+        "FieldValueTypeInvalid" => {
+            let (ty, found) = after("must be of type ")?.split_once(": ")?;
+            (found != "\"null\"")
+                .then(|| format!("must be of type {}, not {}", ty.replace(',', " or "), found.trim_matches('"')))
+        }
+        "FieldValueInvalid" if text.contains("must be of type date-time") => {
+            Some(format!("must be {}", words(Scalar::Time)))
+        }
+        "FieldValueInvalid" => match after(" in body ") {
+            Some(rule) => Some(rule.to_owned()),
+            None => Some(format!("must {}", after("\" must ")?)),
+        },
+        "FieldValueTooLong" | "FieldValueTooMany" => Some(format!(
+            "must {}",
+            after("may not ").map(|rest| format!("not {rest}")).or_else(|| after("must ").map(str::to_owned))?
+        )),
+        _ => None,
+    }
+}
+
+/// A path in Go's notation (`spec.rules[1].id`), read beside its object: names of a map may hold dots.
+fn path_of(field: &str, object: &Value) -> FieldPath {
+    let (mut rest, mut at) = (field, Some(object));
+    let mut path = Vec::new();
+    while !rest.is_empty() {
+        if let Some((index, after)) = rest.strip_prefix('[').and_then(|rest| rest.split_once(']'))
+            && let Ok(index) = index.parse::<usize>()
+        {
+            at = at.and_then(|value| value.get(index));
+            path.push(PathElement::Index(index));
+            rest = after.strip_prefix('.').unwrap_or(after);
+            continue;
+        }
+        let ends = |name: &&String| {
+            rest.strip_prefix(name.as_str()).is_some_and(|r| r.is_empty() || r.starts_with(['.', '[']))
+        };
+        let known = at.and_then(Value::as_object).and_then(|map| map.keys().filter(ends).max_by_key(|name| name.len()));
+        let name = known.cloned().unwrap_or_else(|| {
+            let end = rest.find(['.', '[']).filter(|end| *end > 0).unwrap_or(rest.len());
+            rest.get(..end).unwrap_or(rest).to_owned()
+        });
+        rest = rest.get(name.len()..).unwrap_or_default();
+        rest = rest.strip_prefix('.').unwrap_or(rest);
+        at = at.and_then(|value| value.get(&name));
+        path.push(PathElement::Field(name));
+    }
+    FieldPath(path)
 }
 
 fn not_served(kind: &Kind) -> Fault {
@@ -255,6 +341,7 @@ mod tests {
                     Fault::Unknown { path, near } => format!("{path} {}", near.unwrap_or_default()),
                     Fault::WrongType { path, wanted, found } => format!("{path}: {wanted}, not {found}"),
                     Fault::Duplicate { path, key, first } => format!("{path} {key} {first}"),
+                    Fault::Rule { path, wanted } => format!("{path} {wanted}"),
                     Fault::NotServed { path, served } => format!("{path}: {served:?}"),
                 })
                 .collect(),
@@ -305,6 +392,54 @@ mod tests {
         let secret =
             json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}, "data": {"p": "hunter2!"}});
         assert_eq!(faults(&[], &secret).unwrap(), [".data.p: base64 text, not a text"]);
+    }
+
+    #[test]
+    fn what_a_definition_asks_for() {
+        let text = |more: Value| {
+            let mut schema = json!({"type": "string"});
+            schema.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            schema
+        };
+        let definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": "foos.x.io"}, "spec": {"group": "x.io", "scope": "Namespaced",
+            "names": {"plural": "foos", "kind": "Foo"}, "versions": [{"name": "v1", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object", "required": ["spec"], "properties": {"spec": {
+                    "type": "object", "required": ["size", "mode"], "properties": {
+                        "size": {"type": "integer", "minimum": 1}, "mode": text(json!({"enum": ["a", "b"], "default": "a"})),
+                        "port": {"x-kubernetes-int-or-string": true, "anyOf": [{"type": "integer"}, {"type": "string"}]},
+                        "short": text(json!({"maxLength": 3})), "since": text(json!({"format": "date-time"})),
+                        "form": text(json!({"pattern": "^x"})), "none": {"type": "integer"},
+                        "byName": {"type": "object", "additionalProperties": {"type": "object", "required": ["id"],
+                            "properties": {"id": text(json!({}))}}},
+                        "list": {"type": "array", "maxItems": 1, "items": {"type": "object", "required": ["id"],
+                            "properties": {"id": text(json!({}))}}}}}}}}}]}});
+        let of = |spec: Value| {
+            let foo = json!({"apiVersion": "x.io/v1", "kind": "Foo", "metadata": {"name": "a"}, "spec": spec});
+            faults(std::slice::from_ref(&definition), &foo).unwrap()
+        };
+        assert_eq!(of(json!({"size": 1, "port": "http", "none": null, "byName": {"a.b": {"id": "x"}}})), [""; 0]);
+        assert_eq!(of(json!({})), [".spec.size is required"], "a default is given");
+        assert_eq!(
+            of(
+                json!({"size": 0, "mode": "hunter2", "port": {}, "short": "hunter2", "since": "hunter2", "form": "hunter2",
+                "byName": {"a.b": {}}, "list": [{"id": "x"}, {}]})
+            ),
+            [
+                ".spec.size should be greater than or equal to 1",
+                ".spec.mode must be one of \"a\", \"b\"",
+                ".spec.port must be of type integer or string, not object",
+                ".spec.short must not be more than 3 bytes",
+                ".spec.since must be a time, as in `2006-01-02T15:04:05Z`",
+                ".spec.form should match '^x'",
+                ".spec.byName[\"a.b\"].id is required",
+                ".spec.list must have at most 1 items",
+                ".spec.list[1].id is required",
+            ]
+        );
+        assert_eq!(of(json!({"size": "1"})), [".spec.size: a whole number, not a text"], "told once");
+        let empty = json!({"apiVersion": "x.io/v1", "kind": "Foo", "metadata": {"name": "a"}});
+        assert_eq!(faults(std::slice::from_ref(&definition), &empty).unwrap(), [".spec is required"]);
     }
 
     #[test]

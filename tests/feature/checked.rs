@@ -78,6 +78,23 @@ fn custom_kinds_by_the_definitions_of_the_repository() {
     assert!(!ended.out.contains("not checked"), "{}", ended.out);
 }
 
+#[test]
+fn what_the_definition_of_a_custom_kind_asks_for() {
+    let app = Scratch::alone("asked");
+    let crd = CRD.replace(
+        "{spec: {type: object, properties: {",
+        "{spec: {type: object, required: [mode], properties: {mode: {type: string, enum: [fast, slow]}, ",
+    );
+    let foo = "apiVersion: x.example.org/v1\nkind: Foo\nmetadata: {name: a}\nspec:\n  size: 1\n";
+    app.write("a/crd.yaml", &crd).write("b/foo.yaml", foo).commit("no mode");
+    let by = "by the CustomResourceDefinition in this repository";
+    app.run("check").exits(1).says("b/foo.yaml:4: Foo a: .spec.mode: is required").says(by);
+    app.write("b/foo.yaml", &format!("{foo}  mode: fats\n")).commit("another mode");
+    app.run("check").exits(1).says("b/foo.yaml:6: Foo a: .spec.mode: must be one of \"fast\", \"slow\"");
+    app.write("b/foo.yaml", &format!("{foo}  mode: fast\n")).commit("a mode");
+    app.run("check").exits(0);
+}
+
 /// `check` and a plan say the same of a version that nothing serves, and of a namespace where there is none.
 #[test]
 fn versions_and_namespaces_as_a_plan_takes_them() {
