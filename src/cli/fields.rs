@@ -4,9 +4,10 @@
 
 use crate::cluster::server::GIT_VERSION;
 use crate::cluster::strict::{Fault, Strict};
-use crate::object::{Desired, FieldPath, Gvk, Manifest, PathElement, Problem, Source};
+use crate::object::{Desired, FieldPath, Gvk, Manifest, PathElement, Problem, Scalar, Source};
 use crate::render::yaml::{Content, Document, Node, parse_yaml};
 use crate::source::SourceTree;
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -36,10 +37,12 @@ pub(super) fn field_problems(
         let read: Vec<Vec<Document>> = files.map(|bytes| parse_yaml(bytes).documents).collect();
         let told = out.len();
         for fault in faults.into_iter().take(MAX_FAULTS) {
-            if out[..told].iter().any(|problem| says_twice(problem, object, &fault)) {
+            let line = line_of(&read, object, fault.path()).unwrap_or(object.source.line);
+            if let Some(known) = out[..told].iter_mut().find(|problem| says_twice(problem, object, &fault)) {
+                // The checks by kind have the better words, and know the object's line alone.
+                known.line = Some(line);
                 continue;
             }
-            let line = line_of(&read, object, fault.path()).unwrap_or(object.source.line);
             let reason = if matches!(fault, Fault::NotServed { .. }) { "VersionNotServed" } else { "InvalidObject" };
             let problem = Problem::new(reason, words(&fault)).at(&object.source.file, line);
             out.push(problem.about(object.object_ref()).hint(hint(&fault, is_custom(&gvk))));
@@ -49,7 +52,8 @@ pub(super) fn field_problems(
 
 /// True where the checks by kind have found the same already, in their words.
 fn says_twice(problem: &Problem, object: &Desired, fault: &Fault) -> bool {
-    let begins = |path: &FieldPath| problem.message.starts_with(&path.to_string());
+    let place = bare(problem.message.split_once(": ").map_or("", |(place, _)| place));
+    let begins = |path: &FieldPath| place == bare(&path.to_string()) || place == bare(&by_name(path, &object.object));
     let same = match fault {
         Fault::Unknown { .. } | Fault::Rule { .. } | Fault::NotServed { .. } => false,
         Fault::WrongType { path, .. } => begins(path),
@@ -59,6 +63,26 @@ fn says_twice(problem: &Problem, object: &Desired, fault: &Fault) -> bool {
         }
     };
     same && problem.object.as_ref() == Some(&object.object_ref())
+}
+
+/// A path as the checks by kind write it: elements by their name, where they have one.
+fn by_name(path: &FieldPath, object: &Value) -> String {
+    let mut at = Some(object);
+    let mut out = FieldPath::default();
+    for element in &path.0 {
+        at = at.and_then(|value| element.step(value));
+        let name = at.and_then(|value| value.get("name")).filter(|_| matches!(element, PathElement::Index(_)));
+        out = out.child(match name {
+            Some(name) => PathElement::Key(vec![("name".to_owned(), Scalar::from(name))]),
+            None => element.clone(),
+        });
+    }
+    out.to_string()
+}
+
+/// A path without its punctuation: `.data["a"]` and `.data.a` are one.
+fn bare(path: &str) -> String {
+    path.chars().filter(|c| !matches!(c, '.' | '[' | ']' | '"')).collect()
 }
 
 /// Custom kinds are judged by what the repository says, and need no word about the table's age.

@@ -28,7 +28,7 @@ fn unknown_fields_wrong_types_and_keys_that_are_there_twice() {
         ),
         (", nonsense: 1", 9, "containers[0].nonsense: unknown field", "by the fields of Kubernetes 1.36"),
         (
-            ", env: [{name: A, value: x}, {name: A, value: y}]",
+            ", env: [{name: A, value: one}, {name: A, value: two}]",
             9,
             "env[1]: element 0 has the key name=\"A\" already",
             "keep one",
@@ -42,13 +42,15 @@ fn unknown_fields_wrong_types_and_keys_that_are_there_twice() {
         (
             ", resources: {limits: {memory: 1 Gi}}",
             9,
-            "containers[0].resources.limits.memory: must be a quantity",
-            "cannot read",
+            "containers[name=\"main\"].resources.limits.memory: \"1 Gi\" is no quantity",
+            "a suffix",
         ),
         (", stdin: \"no\"", 9, "containers[0].stdin: must be true or false, not a text", "remove the quotes"),
     ] {
         app.deployment("a/web.yaml", "web", "web:1", 1, more).commit("wrong");
-        app.run("check").exits(1).says(&format!("a/web.yaml:{place}: Deployment web: ")).says(words).says(hint);
+        let ended =
+            app.run("check").exits(1).says(&format!("a/web.yaml:{place}: Deployment web: ")).says(words).says(hint);
+        assert_eq!(ended.err.matches("a/web.yaml").count(), 1, "told once: {}", ended.err);
         // The server says no to the same.
         app.run("plan --embedded").exits(1);
     }
@@ -56,6 +58,15 @@ fn unknown_fields_wrong_types_and_keys_that_are_there_twice() {
         .commit("right");
     app.run("check").exits(0).says("a: 1 object, ok");
     app.run("plan --embedded").exits(2);
+
+    // What the checks by kind have found is said once, however they write the path.
+    app.write("b/b.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: b}\ndata: {a.b: 1}\n").commit("a number");
+    let ended = app.run("check b").exits(1).says(".data[\"a.b\"]: must be a text, not a number");
+    assert_eq!(ended.err.matches("must be a text").count(), 1, "{}", ended.err);
+    app.remove("b").replace("a/web.yaml", "image: \"web:1\"", "image: 1").commit("a number");
+    let ended = app.run("check").exits(1).says("image: must be a text, not a number");
+    assert_eq!(ended.err.matches("must be a text").count(), 1, "{}", ended.err);
+    app.replace("a/web.yaml", "image: 1", "image: \"web:1\"");
 
     // What is known by name already is said once.
     app.replace("a/web.yaml", "[{name: main,", "[{name: main, image: \"web:1\"}, {name: main,").commit("two of a name");
