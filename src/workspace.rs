@@ -271,6 +271,17 @@ fn of_policies(mut problem: Problem, path: &str) -> Problem {
     problem
 }
 
+/// What rendering has to know of an app; `namespace` is that of objects that name none.
+pub fn source_of(app: &App, namespace: String) -> AppSource {
+    AppSource {
+        name: app.name.clone(),
+        path: app.path.clone(),
+        namespace,
+        ignore: app.ignore_files.clone(),
+        helm: app.helm.clone(),
+    }
+}
+
 /// Renders apps, several at a time. `namespace_of` gives the namespace of objects that name none.
 pub async fn render_apps(
     apps: Vec<App>,
@@ -282,13 +293,7 @@ pub async fn render_apps(
     let tasks: Vec<_> = apps
         .into_iter()
         .map(|app| {
-            let source = AppSource {
-                name: app.name.clone(),
-                path: app.path.clone(),
-                namespace: namespace_of(&app),
-                ignore: app.ignore_files.clone(),
-                helm: app.helm.clone(),
-            };
+            let source = source_of(&app, namespace_of(&app));
             let (tree, tools, key) = (tree.clone(), tools.clone(), key.to_vec());
             let task = tokio::spawn(async move { render(&tree, &source, &tools, Some(&key)).await });
             (Arc::new(app), task)

@@ -80,36 +80,30 @@ pub async fn check(args: &Check) -> Result<Exit, Vec<Problem>> {
         notes.iter().for_each(|note| print_text(&format!("warning: {note}\n")));
     }
     let members = &all.members;
-    let objects = members.iter().flat_map(|member| member.rendered.iter().flat_map(|rendered| &rendered.objects));
-    let strict = Strict::with_definitions(objects.map(|object| &object.object));
+    let strict = Strict::with_definitions(all.objects.iter().flatten().map(|object| &object.object));
     let mut strangers = BTreeSet::new();
     let mut claimed = claimed_twice(members, &args.apps);
     let mut exit = Exit::Done;
     let mut apps = Vec::new();
     // All of them are looked at together, and those that are named are told of.
-    for member in members.iter().filter(|member| args.apps.is_empty() || args.apps.contains(&member.app.name)) {
-        let mut problems = Vec::new();
-        let mut warnings = Vec::new();
-        let mut findings: Vec<PolicyFinding> = Vec::new();
-        let mut count = 0;
-        match member.rendered.as_ref() {
-            Ok(rendered) => {
-                count = rendered.objects.len();
-                warnings.clone_from(&rendered.warnings);
-                let mut objects = rendered.objects.clone();
-                warnings.extend(leave_out_namespaces(&strict, &mut objects));
-                problems.extend(schema::check(&objects));
-                field_problems(&strict, &objects, &all.trees, &mut strangers, &mut problems);
-                // Namespaces of one app have the objects of others in them.
-                let same = members.iter().filter(|other| other.app.cluster == member.app.cluster);
-                let all_objects = same.filter_map(|other| other.rendered.as_ref().as_ref().ok());
-                let facts = all_objects.fold(Facts::default(), |facts, other| facts.with_manifests(&other.objects));
-                for set in &all.policies {
-                    findings.extend(evaluate(set, &objects, &facts));
-                }
-            }
-            Err(found) => problems.clone_from(found),
-        }
+    let named = |member: &Member| args.apps.is_empty() || args.apps.contains(&member.app.name);
+    for (member, mut objects) in members.iter().zip(all.objects).filter(|(member, _)| named(member)) {
+        // What cannot be read does not hide what is wrong with the rest.
+        let (mut problems, mut warnings) = match member.rendered.as_ref() {
+            Ok(rendered) => (Vec::new(), rendered.warnings.clone()),
+            Err(problems) => (problems.clone(), Vec::new()),
+        };
+        let count = objects.len();
+        warnings.extend(leave_out_namespaces(&strict, &mut objects));
+        problems.extend(schema::check(&objects));
+        field_problems(&strict, &objects, &all.trees, &mut strangers, &mut problems);
+        // Namespaces of one app have the objects of others in them.
+        let same = members.iter().filter(|other| other.app.cluster == member.app.cluster);
+        let others = same.filter_map(|other| other.rendered.as_ref().as_ref().ok());
+        let facts = Facts::default().with_manifests(&objects);
+        let facts = others.fold(facts, |facts, other| facts.with_manifests(&other.objects));
+        let findings: Vec<PolicyFinding> =
+            all.policies.iter().flat_map(|set| evaluate(set, &objects, &facts)).collect();
         if !problems.is_empty() {
             exit = exit.max(Exit::Error);
         }

@@ -8,10 +8,11 @@ use super::uncommitted;
 use crate::object::{Desired, Manifest, Problem};
 use crate::plan::redact::is_open_in_a_secret;
 use crate::policy::PolicySet;
+use crate::render::rendered::readable;
 use crate::report::yaml_text::yaml_text;
 use crate::scope::Member;
 use crate::source::SourceTree;
-use crate::workspace::{policies_of, render_apps};
+use crate::workspace::{policies_of, render_apps, source_of};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -96,6 +97,8 @@ fn hidden(object: &Desired) -> Value {
 pub(super) struct Everything {
     /// Every app, once.
     pub members: Vec<Member>,
+    /// The objects of each: of one with faults those that can be read.
+    pub objects: Vec<Vec<Desired>>,
     /// The policies of every repository.
     pub policies: Vec<PolicySet>,
     /// What was passed over while apps were looked for.
@@ -122,7 +125,12 @@ pub(super) async fn everything(
         // What an app renders to does not depend on its cluster.
         apps.dedup_by(|a, b| a.name == b.name);
         let namespace = |app: &crate::app::App| app.namespace.clone().unwrap_or_else(|| "default".to_owned());
-        all.members.extend(render_apps(apps, &tip.tree, &setup.tools, namespace, NO_KEY).await);
+        let members = render_apps(apps, &tip.tree, &setup.tools, namespace, NO_KEY).await;
+        all.objects.extend(members.iter().map(|member| match member.rendered.as_ref() {
+            Ok(rendered) => rendered.objects.clone(),
+            Err(_) => readable(&tip.tree, &source_of(&member.app, namespace(&member.app))),
+        }));
+        all.members.extend(members);
         all.passed_over.extend(origin.passed_over(&setup.config, &tip.tree));
         all.trees.push(tip.tree);
     }

@@ -127,6 +127,17 @@ pub async fn render(
     Ok(Rendered { objects: manifests.objects, digest, warnings: manifests.warnings })
 }
 
+/// The objects of an app's plain manifests that can be read, whatever is wrong with others: for a look at them, never to be
+/// applied.
+pub fn readable(tree: &SourceTree, app: &AppSource) -> Vec<Desired> {
+    let Ok(dir) = directory(tree, app) else { return Vec::new() };
+    match shape(tree, &dir) {
+        Shape::Plain => plain(tree, &dir, app).map(|manifests| manifests.objects).unwrap_or_default(),
+        // A tool's "no" is one for all.
+        Shape::Kustomization(_) | Shape::Chart(_) => Vec::new(),
+    }
+}
+
 /// The digest of an app's content: equal for equal objects in any order and any files.
 pub fn digest(objects: &[Desired], namespace: &str, key: Option<&[u8]>) -> Digest {
     let one = |value: &Value| match key {

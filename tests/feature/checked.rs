@@ -126,6 +126,19 @@ fn versions_and_namespaces_as_a_plan_takes_them() {
     app.run("plan --embedded").exits(2).says("is ignored");
 }
 
+/// One object that cannot be read hides nothing that is wrong with the others.
+#[test]
+fn an_unreadable_object_hides_no_other() {
+    let app = Scratch::alone("hidden");
+    app.write("a/broken.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {}\n");
+    app.write("a/field.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: f}\nfield: 1\n");
+    app.deployment("a/web.yaml", "web", "web:latest", 1, "").commit("three");
+    let ended = app.run("check").exits(1).says("a: 2 objects, not ok").says("`metadata.name` is missing");
+    ended.says("a/field.yaml:4: ConfigMap f: .field: unknown field").says("deny a/web.yaml:1: ");
+    // Nor is anything of it applied.
+    app.run("sync --embedded").exits(1).says("`metadata.name` is missing");
+}
+
 #[test]
 fn only_the_apps_that_are_named() {
     let app = Scratch::alone("named");
