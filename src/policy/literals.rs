@@ -3,7 +3,7 @@
 //! cel/validator.go, interpreter/decorators.go and ext/formatting.go).
 
 use super::environment::environment;
-use super::library::text;
+use super::library::{regex, text};
 use super::message;
 use super::types::Type;
 use cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue};
@@ -13,7 +13,7 @@ use cel::{Context, Value};
 const CONVERSIONS: [&str; 8] = ["bool", "bytes", "double", "duration", "int", "string", "timestamp", "uint"];
 
 /// Functions that take a pattern.
-const PATTERNS: [&str; 3] = ["matches", "find", "findAll"];
+const PATTERNS: [&str; 2] = ["find", "findAll"];
 
 /// What is wrong with a call, if that is certain. `type_of` knows the type of a node inside a call of `format()`.
 pub(super) fn fault(call: &CallExpr, type_of: &dyn Fn(u64) -> Option<Type>) -> Option<String> {
@@ -21,7 +21,7 @@ pub(super) fn fault(call: &CallExpr, type_of: &dyn Fn(u64) -> Option<Type>) -> O
     match (name, &call.target, call.args.as_slice()) {
         (text::FORMAT, None, [template, values]) => format_fault(template, values, type_of),
         (_, None, [argument]) if CONVERSIONS.contains(&name) => conversion_fault(name, argument),
-        ("matches", None, [_, pattern]) => pattern_fault("matches", pattern),
+        (regex::MATCHES, None, [_, pattern]) => pattern_fault(name, pattern),
         (_, Some(_), [pattern, ..]) if PATTERNS.contains(&name) => pattern_fault(name, pattern),
         _ => None,
     }
@@ -45,8 +45,11 @@ fn pattern_fault(name: &str, pattern: &IdedExpr) -> Option<String> {
         return None;
     }
     let empty = IdedExpr { id: 0, expr: Expr::Literal(LiteralValue::String("".into())) };
-    let call = CallExpr { func_name: name.to_owned(), target: Some(Box::new(empty)), args: vec![pattern.clone()] };
-    evaluation_fault(call)
+    let (func_name, pattern) = (name.to_owned(), pattern.clone());
+    evaluation_fault(match name {
+        regex::MATCHES => CallExpr { func_name, target: None, args: vec![empty, pattern] },
+        _ => CallExpr { func_name, target: Some(Box::new(empty)), args: vec![pattern] },
+    })
 }
 
 /// Why a call of literals fails.

@@ -7,7 +7,7 @@
 
 use super::environment::TYPE_NAMES;
 use super::expression::{Names, VARIABLES, qualified_name};
-use super::library::{loops, text};
+use super::library::{loops, regex, text};
 use super::literals;
 use super::signatures::{Overload, fields, overloads};
 use super::types::{BOOL, DYN, INT, STRING, Type, UNKNOWN, Unifier};
@@ -386,7 +386,7 @@ pub(super) fn written(name: &str) -> &str {
 }
 
 fn no_overload(name: &str, on_value: bool, given: &[Type], known: &[Overload]) -> String {
-    let on_value = on_value || [text::FORMAT, text::REVERSE].contains(&name);
+    let on_value = on_value || [text::FORMAT, text::REVERSE, regex::MATCHES].contains(&name);
     let call = |types: &[Type]| {
         let all: Vec<String> = types.iter().map(ToString::to_string).collect();
         match all.split_first() {
