@@ -7,11 +7,11 @@
 //! Invariant: of an object that is not the app's yet nothing is shown but that it exists and whose it is; otherwise a
 //! pull request could read any object of the cluster by claiming it.
 
-use super::change::{Action, AppPlan, Change, FieldChange, PolicyFinding};
+use super::change::{Action, AppPlan, Change, FieldChange, Forecast, PolicyFinding};
 use super::diff::diff;
 use super::planned::{Planned, Sides};
 use super::refusal::Refusal;
-use super::why::meaning;
+use super::why::{Meaning, meaning};
 use crate::object::{ObjectKey, ObjectRef, Problem};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -109,24 +109,31 @@ fn step(base: Option<&Both<'_>>, (change, sides): &Both<'_>) -> Option<(Change, 
     }
     let replaced = |change: &Change| change.actions.contains(&Action::Replace);
     match (&before.after, &sides.after) {
-        (Some(from), Some(to)) if replaced(known) == replaced(change) => between(change, from, to),
+        (Some(from), Some(to)) if replaced(known) == replaced(change) => {
+            between(change, sides.before.as_ref().unwrap_or(from), from, to)
+        }
         _ => Some(((*change).clone(), Sides { before: before.after.clone(), after: sides.after.clone() })),
     }
 }
 
-/// Both write the object, differently.
-fn between(change: &Change, from: &Value, to: &Value) -> Option<(Change, Sides)> {
+/// Both write the object, differently. It is the live object's pods that restart.
+fn between(change: &Change, live: &Value, from: &Value, to: &Value) -> Option<(Change, Sides)> {
     let deltas = diff(from, to);
     if deltas.is_empty() {
         return None;
     }
-    let meant = meaning(&change.object.key(), &deltas, from, to);
+    let meant = meaning(&change.object.key(), &deltas, live, to);
     // Values of a Secret are digests on both sides already.
-    let fields = deltas
+    let fields: Vec<FieldChange> = deltas
         .into_iter()
         .map(|delta| FieldChange { path: delta.path.to_string(), from: delta.from, to: delta.to })
         .collect();
-    let change = Change { actions: meant.actions, restarts: meant.restarts, why: meant.why, fields, ..change.clone() };
+    let mut forecast = change.forecast.clone().unwrap_or_default();
+    forecast.pods = meant.pods;
+    forecast.because.retain(|path| meant.restarts && fields.iter().any(|field| field.path == *path));
+    let forecast = Some(forecast).filter(|forecast| *forecast != Forecast::default());
+    let Meaning { actions, restarts, why, .. } = meant;
+    let change = Change { actions, restarts, why, fields, forecast, ..change.clone() };
     Some((change, Sides { before: Some(from.clone()), after: Some(to.clone()) }))
 }
 
@@ -148,7 +155,7 @@ fn taken_back(key: &ObjectKey, (known, before): &Both<'_>) -> Option<(Change, Si
         }
         (Some(old), Some(new)) => {
             let asked = bare(key.with_version(&known.object.version), Action::Update, String::new());
-            let (change, sides) = between(&Change { source: known.source.clone(), ..asked }, new, old)?;
+            let (change, sides) = between(&Change { source: known.source.clone(), ..asked }, old, new, old)?;
             let why = format!("takes back a change of the base that is not applied yet: {}", change.why);
             Some((Change { why, ..change }, sides))
         }

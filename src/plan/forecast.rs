@@ -14,7 +14,7 @@
 
 use super::change::{Action, Change, Forecast};
 use super::planned::{Planned, Sides};
-use super::podspec::{partition, pods, rolls_pods};
+use super::podspec::{pods, restarting, rolls_pods};
 use crate::object::quantity::Quantity;
 use crate::object::{ObjectKey, ObjectRef, counted};
 use serde_json::Value;
@@ -71,9 +71,10 @@ pub fn foresee(planned: &mut Planned, answers: &PodAnswers, around: &BTreeMap<St
         let key = change.object.key();
         let Some(namespace) = key.namespace.clone().filter(|_| has_pods(&key)) else { continue };
         let around = around.get(&namespace).unwrap_or(&nothing);
-        let mut forecast = Forecast::default();
+        let mut forecast = change.forecast.take().unwrap_or_default();
         if change.restarts {
-            forecast.pods = restarting(change, sides);
+            let both = sides.before.as_ref().zip(sides.after.as_ref());
+            forecast.pods = forecast.pods.or_else(|| both.and_then(|(before, after)| restarting(&key, before, after)));
             let below = |path: &&String| path.starts_with(".spec.template.") || path.starts_with(".spec.template[");
             forecast.because = change.fields.iter().map(|field| &field.path).filter(below).cloned().collect();
         }
@@ -102,17 +103,6 @@ pub fn foresee(planned: &mut Planned, answers: &PodAnswers, around: &BTreeMap<St
             change.forecast = Some(forecast);
         }
     }
-}
-
-/// How many pods restart: those that run, or where their number changes first, those that will.
-fn restarting(change: &Change, sides: &Sides) -> Option<u64> {
-    let (before, after) = (sides.before.as_ref()?, sides.after.as_ref()?);
-    let key = change.object.key();
-    let count = match change.actions.contains(&Action::Scale) {
-        true => replicas(after),
-        false => pods(&key, before)?,
-    };
-    Some(count.saturating_sub(partition(after)))
 }
 
 /// True for what makes pods at once.

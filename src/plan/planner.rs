@@ -9,7 +9,7 @@ mod hooks;
 use super::adopt::{Standing, deployers, migrate_managed_fields};
 use super::analysis::{Analysis, Subject, analyse};
 use super::body::{owned_digest, scale_part};
-use super::change::{Action, AppPlan, Change};
+use super::change::{Action, AppPlan, Change, Forecast};
 use super::diff::{content, diff};
 use super::edge::port_holders;
 use super::graph::Graph;
@@ -244,6 +244,8 @@ impl<'p, 'a> Planner<'p, 'a> {
         }
         let mut change = blank(subject.desired.object_ref(), actions, why);
         change.restarts = said.restarts;
+        // The one number of it: every text reads it here.
+        change.forecast = said.pods.map(|pods| Forecast { pods: Some(pods), ..Forecast::default() });
         change.fields = self.fields(&subject.key, changed);
         change
     }

@@ -88,6 +88,14 @@ pub fn pods(key: &ObjectKey, live: &Value) -> Option<u64> {
     number("/status/replicas").or_else(|| number("/spec/replicas"))
 }
 
+/// How many pods restart when the template changes: of those that exist, as many as a change of their number (which comes
+/// first) leaves, from a StatefulSet's partition on. Those that are new then start, and restart nothing.
+pub fn restarting(key: &ObjectKey, live: &Value, after: &Value) -> Option<u64> {
+    let exist = pods(key, live)?;
+    let wanted = after.pointer("/spec/replicas").and_then(Value::as_u64).filter(|_| key.kind != "DaemonSet");
+    Some(exist.min(wanted.unwrap_or(exist)).saturating_sub(partition(after)))
+}
+
 /// Why a changed template restarts no pods by itself, if so.
 pub fn restart_held(key: &ObjectKey, object: &Value) -> Option<String> {
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);

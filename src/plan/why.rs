@@ -2,7 +2,7 @@
 
 use super::change::Action;
 use super::diff::Delta;
-use super::podspec::{partition, pods, restart_held, rolls_pods};
+use super::podspec::{partition, restart_held, restarting, rolls_pods};
 use crate::object::{FieldPath, ObjectKey, PathElement};
 use serde_json::Value;
 
@@ -13,6 +13,8 @@ pub struct Meaning {
     pub actions: Vec<Action>,
     /// Pods restart.
     pub restarts: bool,
+    /// How many, where that is known.
+    pub pods: Option<u64>,
     /// For a person.
     pub why: String,
 }
@@ -36,20 +38,18 @@ pub fn meaning(key: &ObjectKey, deltas: &[Delta], live: &Value, after: &Value) -
         out.actions.push(Action::Rollout);
         let held = restart_held(key, after);
         out.restarts = held.is_none();
-        parts.push(format!("{}: {}", changing(&rolling), held.unwrap_or_else(|| restart(key, live, after))));
+        out.pods = restarting(key, live, after).filter(|_| out.restarts);
+        parts.push(format!("{}: {}", changing(&rolling), held.unwrap_or_else(|| restart(out.pods, after))));
     }
     out.why = parts.join("; ");
     out
 }
 
-fn restart(key: &ObjectKey, live: &Value, after: &Value) -> String {
-    let count = pods(key, live).map_or_else(String::new, |n| format!(" ({n})"));
+fn restart(pods: Option<u64>, after: &Value) -> String {
+    let count = pods.map_or_else(String::new, |n| format!(" ({n})"));
     match partition(after) {
         0 => format!("pods restart{count}"),
-        from => {
-            let count = pods(key, live).map_or_else(String::new, |n| format!(" ({})", n.saturating_sub(from)));
-            format!("pods restart{count}, those from ordinal {from} on")
-        }
+        from => format!("pods restart{count}, those from ordinal {from} on"),
     }
 }
 
@@ -63,7 +63,8 @@ fn is_below(path: &FieldPath, names: &[&str]) -> bool {
 }
 
 fn shown(value: Option<&Value>) -> String {
-    value.map_or_else(|| "unset".to_owned(), ToString::to_string)
+    let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    value.map_or_else(|| "unset".to_owned(), plain)
 }
 
 /// `image changes`, `image and label app change`, `5 fields change`.
@@ -150,6 +151,15 @@ mod tests {
                 vec![Update, Scale, Rollout],
                 true,
                 "label a changes; replicas 3 → 5; image changes: pods restart (3)",
+            ),
+            (
+                of("Deployment", |v| {
+                    set(v, image, json!("a:2"));
+                    set(v, "/spec/replicas", json!(2));
+                }),
+                vec![Scale, Rollout],
+                true,
+                "replicas 3 → 2; image changes: pods restart (2)",
             ),
             (
                 of("StatefulSet", |v| {
