@@ -11,6 +11,7 @@ use crate::engine::Engine;
 use crate::inventory::Review;
 use crate::merge_plan::{Ground, MergePlan, Taken, Verdict, plan_merge};
 use crate::object::Problem;
+use crate::plan::change::PlanReport;
 use crate::render::Tools;
 use crate::report::host::Pull;
 use crate::report::host::wire::HostClient;
@@ -199,9 +200,28 @@ fn verdict(plan: &MergePlan) -> (State, String) {
         Verdict::Nothing | Verdict::Changes if plan.unplanned.is_some() => {
             (State::Failure, plan.unplanned.clone().unwrap_or_default())
         }
-        Verdict::Nothing | Verdict::Changes => (State::Success, plan_sentence(&plan.report.plan, &plan.diffs)),
+        Verdict::Nothing | Verdict::Changes => {
+            let sentence = plan_sentence(&plan.report.plan, &plan.diffs);
+            match cannot_end(&plan.report.plan) {
+                None => (State::Success, sentence),
+                Some((state, why)) => (state, format!("{sentence}; cannot end well: {why}")),
+            }
+        }
         Verdict::Refused | Verdict::Wrong => (State::Failure, first()),
     }
+}
+
+/// Which workloads cannot become what they are to be, and what that makes of the plan: a failure where nothing in sight
+/// makes room; where this plan might, only the words.
+fn cannot_end(plan: &PlanReport) -> Option<(State, String)> {
+    let foreseen = plan.pending().filter_map(|change| Some((&change.object, change.forecast.as_ref()?)));
+    let mut all: Vec<_> =
+        foreseen.filter_map(|(object, f)| Some((!f.certain, object, f.impossible.as_deref()?))).collect();
+    // What is certain first.
+    all.sort_by_key(|(uncertain, ..)| *uncertain);
+    let (uncertain, object, why) = all.first()?;
+    let more = if all.len() == 1 { String::new() } else { format!(" (and {} more)", all.len() - 1) };
+    Some((if *uncertain { State::Success } else { State::Failure }, format!("{object}{more}: {why}")))
 }
 
 async fn blocking<T: Send + 'static>(
@@ -211,4 +231,50 @@ async fn blocking<T: Send + 'static>(
     let client = client.clone();
     let asked = tokio::task::spawn_blocking(move || ask(&client)).await;
     asked.unwrap_or_else(|_| Err(SendError::transient(Problem::lost("a worker").message)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::{Gk, ObjectKey};
+    use crate::plan::change::{Action, AppPlan, Change, Forecast};
+    use crate::report::base_note::MergeReport;
+    use crate::report::object_diff::ObjectDiffs;
+
+    fn plan(forecasts: &[(bool, &str)]) -> MergePlan {
+        let change = |(certain, why): &(bool, &str)| Change {
+            object: ObjectKey::new(&Gk::new("apps", "Deployment"), Some("shop"), "web").with_version("v1"),
+            actions: vec![Action::Scale],
+            restarts: false,
+            why: String::new(),
+            source: None,
+            wave: 0,
+            waits_for: Vec::new(),
+            fields: Vec::new(),
+            hook: None,
+            forecast: Some(Forecast { impossible: Some((*why).into()), certain: *certain, ..Forecast::default() }),
+        };
+        let app = AppPlan { name: "web".into(), changes: forecasts.iter().map(change).collect(), ..AppPlan::default() };
+        let plan = PlanReport { revision: None, apps: vec![app], summary: BTreeMap::new(), error: None };
+        MergePlan {
+            report: MergeReport { plan, base: None },
+            diffs: ObjectDiffs::default(),
+            verdict: Verdict::Changes,
+            problems: Vec::new(),
+            apps: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_plan_that_cannot_end_well_is_no_silent_success() {
+        let fit = "3 of its 9 pods fit";
+        let (state, words) = verdict(&plan(&[(true, fit)]));
+        assert_eq!(words, "1 to scale; cannot end well: Deployment shop/web: 3 of its 9 pods fit");
+        assert_eq!(state, State::Failure, "a quota that is too small stays so");
+        let (state, words) = verdict(&plan(&[(false, fit)]));
+        assert!(state == State::Success && words.contains("cannot end well"), "this plan makes room as well: {words}");
+        let (state, words) = verdict(&plan(&[(false, "a"), (true, "b")]));
+        assert!(state == State::Failure && words.ends_with("cannot end well: Deployment shop/web (and 1 more): b"), "{words}");
+        assert_eq!(verdict(&plan(&[])), (State::Success, "nothing would change".to_owned()));
+    }
 }

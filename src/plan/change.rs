@@ -80,6 +80,9 @@ pub struct Forecast {
     /// Why it cannot become what it is to be, as things stand now.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub impossible: Option<String>,
+    /// True where nothing that this plan does could make it possible after all.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub certain: bool,
     /// What is worth knowing.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub notes: Vec<String>,

@@ -66,6 +66,14 @@ pub fn foresee(planned: &mut Planned, answers: &PodAnswers, around: &BTreeMap<St
         .filter(|change| change.actions.contains(&Action::Prune) && change.object.kind == "ResourceQuota")
         .map(|change| change.object.key())
         .collect();
+    // Pods that go with this plan make room later, which nobody can count on, nor rule out.
+    let makes_room: BTreeSet<String> = planned
+        .plan
+        .changes
+        .iter()
+        .filter(|change| change.actions.contains(&Action::Prune) && holds_pods(&change.object.key()))
+        .filter_map(|change| change.object.namespace.clone())
+        .collect();
     let nothing = Around::default();
     for (change, sides) in planned.plan.changes.iter_mut().zip(&planned.sides) {
         let key = change.object.key();
@@ -91,6 +99,7 @@ pub fn foresee(planned: &mut Planned, answers: &PodAnswers, around: &BTreeMap<St
             let refused = answer.as_ref().is_err_and(|text| text.contains("exceeded quota"));
             if !(lifted && refused && quotas.is_empty()) {
                 forecast.impossible = impossible(change, sides, answer, &quotas, spent);
+                forecast.certain = forecast.impossible.is_some() && !makes_room.contains(&namespace);
             }
         }
         if change.restarts {
@@ -108,6 +117,11 @@ pub fn foresee(planned: &mut Planned, answers: &PodAnswers, around: &BTreeMap<St
 /// True for what makes pods at once.
 fn has_pods(key: &ObjectKey) -> bool {
     rolls_pods(key) || key.is("batch", "Job")
+}
+
+/// True for what has pods as long as it is there.
+fn holds_pods(key: &ObjectKey) -> bool {
+    has_pods(key) || key.is("", "Pod") || key.is("apps", "ReplicaSet") || key.is("batch", "CronJob")
 }
 
 /// A quota or budget as it will be.
@@ -214,16 +228,17 @@ fn impossible(
     // How many pods a DaemonSet has is the nodes' to say.
     let count = if change.object.kind == "DaemonSet" { old_count } else { i128::from(replicas(after)) };
     let one_more = rolls && needs_one_more(&change.object, after);
-    let mut why = None;
+    // The smallest of all limits counts.
+    let mut least: Option<(i128, String)> = None;
     for quota in quotas.iter().filter(|quota| !quota.scoped) {
         for (resource, hard) in &quota.hard {
             let Some(one) = each.get(*resource).filter(|one| **one > 0) else { continue };
             let used = quota.used.get(resource).copied().unwrap_or(0) + spent.get(*resource).copied().unwrap_or(0);
             let others = used - old_count * old_each.get(*resource).copied().unwrap_or(0);
             let fit = ((hard - others.max(0)) / one).clamp(0, count);
-            if fit < count && why.is_none() {
+            if fit < count && least.as_ref().is_none_or(|(known, _)| fit < *known) {
                 let shown = |milli: i128| Quantity { milli }.to_string();
-                why = Some(format!(
+                let why = format!(
                     "{fit} of its {} {} into ResourceQuota {}: each takes {} of {resource}, others use {} of {}",
                     how_many(count),
                     if fit == 1 { "fits" } else { "fit" },
@@ -231,16 +246,18 @@ fn impossible(
                     shown(*one),
                     shown(others.max(0)),
                     shown(*hard)
-                ));
+                );
+                least = Some((fit, why));
             }
             // Scaled first, then rolled out: the first new pod comes beside all of the old ones.
             let old = old_each.get(*resource).copied().unwrap_or(*one);
-            if fit == count && one_more && others.max(0) + count * old + one > *hard && why.is_none() {
-                why = Some(format!(
+            if fit == count && one_more && others.max(0) + count * old + one > *hard && least.is_none() {
+                let why = format!(
                     "no pod may be missing (maxUnavailable is 0), so that the rollout begins with a new one, and ResourceQuota {} has no room for {}",
                     quota.name,
                     how_many(count + 1)
-                ));
+                );
+                least = Some((count, why));
             }
         }
     }
@@ -248,7 +265,7 @@ fn impossible(
         let more = count * one - old_count * old_each.get(&name).copied().unwrap_or(0);
         *spent.entry(name).or_default() += more;
     }
-    why
+    least.map(|(_, why)| why)
 }
 
 /// True if the plan changes the quotas first so that one more pod fits: the server answered for those of today.
@@ -481,6 +498,11 @@ mod tests {
             "3 of its 5 pods fit into ResourceQuota q: each takes 500m of requests.cpu, others use 500m of 2"
         );
         assert!(verdict(&[Action::Create], None, side(5), quotas("0"), None).is_some());
+        // By pods 4 fit, by CPU 3: the smaller one counts, whichever comes first.
+        let both =
+            vec![quota(&json!({"pods": "4", "requests.cpu": "1500m"}), &json!({"pods": "0", "requests.cpu": "0"}))];
+        let why = verdict(&[Action::Create], None, side(9), both, None).unwrap();
+        assert!(why.starts_with("3 of its 9 pods fit into ResourceQuota q: each takes 500m of requests.cpu"), "{why}");
         let why =
             verdict(&[Action::Create], None, side(1), Vec::new(), Some("violates PodSecurity \"restricted\"")).unwrap();
         assert!(why.starts_with("no pod of it can be created: violates PodSecurity"));
