@@ -4,13 +4,14 @@
 //! the second makes of it that the first does not. Drift, and what the base itself has not brought about yet, is in both
 //! plans alike and so in the difference not at all.
 //!
-//! Invariant: of an object that is not the app's yet nothing is shown but that it exists and whose it is; otherwise a
-//! pull request could read any object of the cluster by claiming it.
+//! Invariant: of an object that is not the app's yet nothing is shown but that it exists, whose it is, and what Git has for
+//! it (see [`super::stranger`]); otherwise a pull request could read any object of the cluster by claiming it.
 
 use super::change::{Action, AppPlan, Change, FieldChange, Forecast, PolicyFinding};
 use super::diff::diff;
 use super::planned::{Planned, Sides};
 use super::refusal::Refusal;
+use super::stranger::claimed;
 use super::why::{Meaning, meaning};
 use crate::object::{ObjectKey, ObjectRef, Problem};
 use serde_json::Value;
@@ -53,10 +54,11 @@ pub fn added(name: &str, cluster: &str, base: Option<&Planned>, merged: Option<&
         ..AppPlan::default()
     };
     let mut sides = Vec::new();
+    let adopted = |key: &ObjectKey| merged.and_then(|planned| planned.adopted.get(key)).map(|body| &body.0);
     let order = merged.into_iter().flat_map(|planned| planned.plan.changes.iter().map(|change| change.object.key()));
     for key in order {
         let Some(after) = of_merge.get(&key) else { continue };
-        match step(of_base.get(&key), after) {
+        match step(of_base.get(&key), after, adopted(&key)) {
             Some((change, side)) => {
                 plan.changes.push(change);
                 sides.push(side);
@@ -95,13 +97,10 @@ fn changes(planned: Option<&Planned>) -> BTreeMap<ObjectKey, Both<'_>> {
 }
 
 /// What the merge does to an object beyond what the base does to it.
-fn step(base: Option<&Both<'_>>, (change, sides): &Both<'_>) -> Option<(Change, Sides)> {
+fn step(base: Option<&Both<'_>>, (change, sides): &Both<'_>, written: Option<&Value>) -> Option<(Change, Sides)> {
     if change.actions.contains(&Action::Adopt) {
         let same = base.is_some_and(|(known, before)| known.actions == change.actions && before.after == sides.after);
-        // Whose it is, and nothing of what is in it.
-        let whose = change.why.split_once("; ").map_or(change.why.as_str(), |(whose, _)| whose).to_owned();
-        let stranger = Change { fields: Vec::new(), why: whose, ..(*change).clone() };
-        return (!same).then_some((stranger, Sides::default()));
+        return (!same).then(|| claimed(change, sides, written));
     }
     let Some((known, before)) = base else { return Some(((*change).clone(), (*sides).clone())) };
     if known.actions == change.actions && before.after == sides.after && known.fields == change.fields {
@@ -240,6 +239,7 @@ mod tests {
             unowned: BTreeSet::new(),
             drifted: BTreeSet::new(),
             taken_over: Vec::new(),
+            adopted: BTreeMap::new(),
         }
     }
 

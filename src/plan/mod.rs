@@ -36,6 +36,7 @@ pub mod redact;
 pub mod refusal;
 pub mod rejection;
 pub mod step;
+mod stranger;
 pub mod wave;
 pub mod weave;
 pub mod why;

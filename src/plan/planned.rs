@@ -3,7 +3,7 @@
 use super::change::{Action, AppPlan};
 use super::graph::Graph;
 use super::refusal::Refusal;
-use super::step::Step;
+use super::step::{Payload, Step};
 use crate::inventory::Member;
 use crate::object::{Digest, ObjectKey, ObjectRef, Problem, counted};
 use serde_json::Value;
@@ -86,6 +86,8 @@ pub struct Planned {
     pub drifted: BTreeSet<ObjectKey>,
     /// Fields that are taken from other managers.
     pub taken_over: Vec<TakenOver>,
+    /// What Git has for the objects that are adopted, also where nothing is carried out.
+    pub adopted: BTreeMap<ObjectKey, Payload>,
 }
 
 impl Planned {

@@ -88,6 +88,7 @@ impl<'p, 'a> Planner<'p, 'a> {
             unowned: BTreeSet::new(),
             drifted: BTreeSet::new(),
             taken_over: Vec::new(),
+            adopted: BTreeMap::new(),
         };
         Self { input, analysis, drafts: BTreeMap::new(), rejected: BTreeSet::new(), unchanged: 0, out }
     }
@@ -221,6 +222,9 @@ impl<'p, 'a> Planner<'p, 'a> {
         };
         let steps = self.update_steps(subject, live, &changed, &change.actions);
         self.out.taken_over.extend(changed.taken);
+        if matches!(subject.standing, Standing::Adoptable { .. }) {
+            self.out.adopted.insert(subject.key.clone(), Payload(subject.body.value.clone()));
+        }
         Draft { change, sides, steps }
     }
 

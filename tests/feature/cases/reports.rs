@@ -253,7 +253,7 @@ on_every_cluster! {
         seen("MergeConflict: web/one.yaml");
     }
 
-    /// Of objects that are not this app's yet, only that they exist and whose they are.
+    /// Of objects that are not this app's yet, only that they exist and whose they are, and what Git would make of them.
     fn case_37_c_of_a_strangers_object_only_that_it_exists(cluster) {
         let app = world(cluster, "stranger");
         app.run(&format!("sync {MAIN}")).exits(0);
@@ -265,7 +265,14 @@ on_every_cluster! {
             let ended = app.run(&format!("{plan} -o {output}"));
             assert!(ended.out.contains("stranger") && !ended.out.contains("hidden"), "{}", ended.out);
             assert!(ended.out.contains("old"), "whose it is: {}", ended.out);
+            assert!(ended.out.contains("mine"), "what it would be: {}", ended.out);
         }
+        let report = app.run(&format!("{plan} -o json")).json();
+        let all = || report["apps"].as_array().unwrap().iter().flat_map(|app| app["changes"].as_array().unwrap());
+        let change = all().find(|change| change["object"]["name"] == "stranger").unwrap();
+        let expected = json!([{"path": ".data.v", "from": "(not shown)", "to": "mine"}]);
+        assert_eq!(change["fields"], expected, "{report:#}");
+        assert!(text(&change["why"]).ends_with("; data v changes; 1 field that Git does not set changes too"), "{report:#}");
         seen("exists, adopted; not one value of it; the other app's object names app `old`");
     }
 
