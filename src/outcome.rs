@@ -112,9 +112,9 @@ pub fn message(app: &App, synced: &Synced) -> String {
                 format!("refused by policy {}: {}:{}: {}: {}{more}", f.policy, f.file, f.line, f.subject(), f.message)
             });
         }
-        // One that waits for an approval begins with the command.
-        Some(Halt::Held(held)) if held.lift == Lift::Approve(app.name.clone()) => return held.why.clone(),
-        Some(Halt::Held(held)) => return format!("{}; {}", held.why, held.lift.sentence()),
+        // One that waits for an approval says with which command.
+        Some(Halt::Held(held)) if held.lift == Lift::Approve(app.name.clone()) => return undated(&held.why),
+        Some(Halt::Held(held)) => return format!("{}; {}", undated(&held.why), held.lift.sentence()),
         Some(Halt::Suspended) => return format!("suspended; `driftless resume {}` syncs it again", app.name),
         None => {}
     }
@@ -135,6 +135,12 @@ pub fn message(app: &App, synced: &Synced) -> String {
         Some(health) if !health.is_healthy() => health.message(),
         _ => synced.planned.as_ref().and_then(Planned::waits).unwrap_or_default(),
     }
+}
+
+/// `held: …` of `held since TIME: …`: hosts cut what is long, and date a status themselves.
+fn undated(why: &str) -> String {
+    let rest = why.strip_prefix("held since ").and_then(|rest| rest.split_once(": "));
+    rest.map_or_else(|| why.to_owned(), |(_, reason)| format!("held: {reason}"))
 }
 
 fn unfinished(carried: &Carried) -> String {
@@ -283,4 +289,17 @@ fn changes(planned: &Planned, carried: Option<&Carried>, halted: &str) -> Vec<Sy
         out.push(SyncedChange { change: change.clone(), outcome, message, took_ms });
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_says_what_is_held_before_anything_else() {
+        let why =
+            "held since 2026-11-25T14:28:29Z: ConfigMap shop/a would be deleted; waits for `driftless approve a`: x";
+        assert_eq!(undated(why), "held: ConfigMap shop/a would be deleted; waits for `driftless approve a`: x");
+        assert_eq!(undated("app `db` is held"), "app `db` is held");
+    }
 }

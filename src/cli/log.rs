@@ -200,7 +200,9 @@ fn exit_of(note: &Note) -> Exit {
     }
     match note.state {
         State::Success | State::Pending => Exit::Done,
-        State::Failure if note.description.contains("refused") || note.description.contains("held since") => {
+        State::Failure
+            if ["refused", "held since", ": held: "].iter().any(|words| note.description.contains(words)) =>
+        {
             Exit::Refused
         }
         State::Failure => Exit::Unhealthy,

@@ -95,7 +95,12 @@ impl Board {
         };
         let bad = self.ended.values().filter(|o| o.ending == worst && worst != Ending::Done);
         let text = match bad.min_by_key(|o| o.follows) {
-            Some(bad) => format!("{}: {}", bad.app.0, bad.message),
+            Some(bad) => {
+                let others = self.ended.values().filter(|o| o.ending != Ending::Done && !o.follows && o.app != bad.app);
+                let more = others.count();
+                let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+                format!("{}{more}: {}", bad.app.0, bad.message)
+            }
             None => {
                 let changed = self.ended.values().filter(|o| o.timings.seen_to_applied_ms.is_some()).count();
                 let all = count(self.ended.len());
@@ -202,6 +207,18 @@ mod tests {
         board.take(Outcome { follows: true, ..outcome("api", Ending::Unhealthy, 5) });
         board.take(outcome("db", Ending::Unhealthy, 5));
         assert_eq!(board.verdict().1, "db: why");
+    }
+
+    #[test]
+    fn the_others_that_did_not_end_well_are_counted() {
+        let mut board = Board::new(["a", "b", "c", "d"].map(name));
+        for (app, ending) in
+            [("a", Ending::Done), ("b", Ending::Refused), ("c", Ending::Refused), ("d", Ending::Unhealthy)]
+        {
+            board.take(outcome(app, ending, 5));
+        }
+        let (_, words, _) = board.verdict();
+        assert!(words.ends_with(" and 2 more: why"), "{words}");
     }
 
     #[test]

@@ -115,17 +115,17 @@ impl Judge<'_> {
         let since = known.map_or_else(now, |hold| hold.since.clone());
         // Of the commit that brought the content: later ones that change nothing write nothing.
         let first = known.map_or(revision, |hold| &hold.revision).to_owned();
-        // The command first: hosts cut what is long.
-        let (app, why) = (&wanted.app.name, reason(&open, &why(&open, parent, &ties, &answers)));
+        // The objects and the command first: hosts cut what is long.
+        let (app, no_plan) = (&wanted.app.name, why(&open, parent, &ties, &answers));
         let hold = Hold {
             revision: first,
             digest: Some(wanted.rendered.digest.clone()),
-            reason: format!("waits for `driftless approve {app}` (see `driftless plan`): {why}"),
+            reason: format!("{}; waits for `driftless approve {app}`: {no_plan}", named(&open, 2)),
             since,
             waits: open.values().cloned().collect(),
             asked: answers.standings,
         };
-        Some(Unreviewed { hold, why, removals: open })
+        Some(Unreviewed { hold, why: reason(&open, &no_plan), removals: open })
     }
 }
 
@@ -191,14 +191,19 @@ fn why(open: &BTreeMap<Removal, String>, parent: &Parent, ties: &Ties, answers: 
 
 /// Why, for a person: which plan did not have it, and what would go.
 fn reason(open: &BTreeMap<Removal, String>, why: &str) -> String {
+    format!("{why}: {}", named(open, 3))
+}
+
+/// `ConfigMap shop/a would be deleted, ConfigMap shop/b would be deleted (and 2 more)`.
+fn named(open: &BTreeMap<Removal, String>, most: usize) -> String {
     let named: Vec<String> = open
         .keys()
-        .take(3)
+        .take(most)
         .map(|removal| format!("{} would be {}", removal.object, if removal.replaced { "replaced" } else { "deleted" }))
         .collect();
     let more = open.len().saturating_sub(named.len());
     let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
-    format!("{why}: {}{more}", named.join(", "))
+    format!("{}{more}", named.join(", "))
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
 
-/// Longest description that every host takes, in characters (GitHub's limit).
-pub const MAX_DESCRIPTION: usize = 140;
+/// Longest description, in characters: a line of notes in Git that is longer than 16 KiB is nobody's (see `note_lines`).
+const LONGEST: usize = 3_000;
 /// Longest context that every host takes, in characters (GitHub's and GitLab's limit).
 const MAX_CONTEXT: usize = 255;
 
@@ -194,14 +194,14 @@ pub struct Note {
 }
 
 impl Note {
-    /// A note; the description is cut to what hosts take, and the cluster is the context's.
+    /// A note; the description is one line, which each host is told as far as it takes it, and the cluster is the context's.
     pub fn new(time: Timestamp, revision: &Revision, context: &Context, state: State, description: &str) -> Self {
         Self {
             time,
             revision: revision.clone(),
             context: context.clone(),
             state,
-            description: describe(description, MAX_DESCRIPTION),
+            description: describe(description, LONGEST),
             cluster: context.cluster.clone(),
             timings: Timings::default(),
             exit: None,
@@ -309,6 +309,17 @@ mod tests {
         );
         let note: Note = serde_json::from_str(&text).unwrap();
         assert_eq!((note.description.as_str(), note.timings), ("", Timings::default()));
+    }
+
+    #[test]
+    fn the_longest_note_is_read_again() {
+        let context = Context::new("driftless", ContextKind::Sync);
+        let revision = Revision::parse(&"a".repeat(40)).unwrap();
+        for text in ["\"", "🦀"] {
+            let note = Note::new(Timestamp::UNIX_EPOCH, &revision, &context, State::Failure, &text.repeat(9_000));
+            let line = serde_json::to_string(&note).unwrap();
+            assert_eq!(super::super::note_lines::parse(&line), vec![note], "{} bytes", line.len());
+        }
     }
 
     #[test]

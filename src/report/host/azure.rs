@@ -29,6 +29,10 @@ impl HostApi for Azure {
         150_000
     }
 
+    fn longest_description(&self) -> usize {
+        255
+    }
+
     fn status(&self, note: &Note) -> Request {
         let state = match note.state {
             State::Pending => "pending",
@@ -42,7 +46,7 @@ impl HostApi for Azure {
         let (genre, name) = context.rsplit_once('/').unwrap_or(("driftless", &context));
         let body = json!({
             "state": state,
-            "description": describe(&note.description, 255),
+            "description": describe(&note.description, self.longest_description()),
             "context": {"genre": genre, "name": name},
             "targetUrl": self.0.commit_page(ReportKind::AzureDevOps, note.revision.as_str()),
         });

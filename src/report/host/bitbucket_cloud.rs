@@ -47,6 +47,10 @@ impl HostApi for BitbucketCloud {
         32_768
     }
 
+    fn longest_description(&self) -> usize {
+        255
+    }
+
     fn status(&self, note: &Note) -> Request {
         let state = match note.state {
             State::Pending => "INPROGRESS",
@@ -58,7 +62,7 @@ impl HostApi for BitbucketCloud {
             "key": key(&note.context, KEY),
             "name": note.context.to_string(),
             "state": state,
-            "description": describe(&note.description, 255),
+            "description": describe(&note.description, self.longest_description()),
             "url": self.0.commit_page(ReportKind::BitbucketCloud, note.revision.as_str()),
         });
         Request::send("POST", self.path(&format!("/commit/{}/statuses/build", note.revision)), body)

@@ -34,6 +34,10 @@ impl HostApi for BitbucketDataCenter {
         32_768
     }
 
+    fn longest_description(&self) -> usize {
+        255
+    }
+
     fn status(&self, note: &Note) -> Request {
         let state = match note.state {
             State::Pending => "INPROGRESS",
@@ -45,7 +49,7 @@ impl HostApi for BitbucketDataCenter {
             "key": bitbucket_cloud::key(&note.context, 255),
             "name": note.context.to_string(),
             "state": state,
-            "description": describe(&note.description, 255),
+            "description": describe(&note.description, self.longest_description()),
             "url": self.0.commit_page(ReportKind::BitbucketDataCenter, note.revision.as_str()),
         });
         Request::send("POST", self.path(&format!("/commits/{}/builds", note.revision)), body)

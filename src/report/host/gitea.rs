@@ -6,9 +6,12 @@
 use super::{Comment, HostApi, Login, Place, Pull, Request, Said, github, id, items, text};
 use crate::config::ReportKind;
 use crate::inventory::Standing;
-use crate::report::status::{MAX_DESCRIPTION, Note, State, describe};
+use crate::report::status::{Note, State, describe};
 use crate::source::Revision;
 use serde_json::{Value, json};
+
+/// Longest description: its column takes any (models/git/commit_status.go: TEXT), a list of checks is no place for more.
+const DESCRIPTION: usize = 1_000;
 
 /// Comments of one page.
 const PAGE: usize = 50;
@@ -38,6 +41,10 @@ impl HostApi for Gitea {
         65_535
     }
 
+    fn longest_description(&self) -> usize {
+        DESCRIPTION
+    }
+
     fn status(&self, note: &Note) -> Request {
         let state = match note.state {
             State::Superseded if self.skips => "skipped",
@@ -47,7 +54,7 @@ impl HostApi for Gitea {
         let body = json!({
             "state": state,
             "context": note.context.to_string(),
-            "description": describe(&note.description, MAX_DESCRIPTION),
+            "description": describe(&note.description, self.longest_description()),
             "target_url": self.place.commit_page(ReportKind::Gitea, note.revision.as_str()),
         });
         Request::send("POST", self.path(&format!("/statuses/{}", note.revision)), body)

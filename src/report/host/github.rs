@@ -7,7 +7,7 @@
 use super::{Comment, HostApi, Login, Place, Pull, Request, Said, id, items, merged, text};
 use crate::config::ReportKind;
 use crate::inventory::Standing;
-use crate::report::status::{MAX_DESCRIPTION, Note, State, describe};
+use crate::report::status::{Note, State, describe};
 use crate::source::Revision;
 use serde_json::{Value, json};
 
@@ -89,11 +89,15 @@ impl HostApi for GitHub {
         65_536
     }
 
+    fn longest_description(&self) -> usize {
+        140
+    }
+
     fn status(&self, note: &Note) -> Request {
         let body = json!({
             "state": word(note.state),
             "context": note.context.to_string(),
-            "description": describe(&note.description, MAX_DESCRIPTION),
+            "description": describe(&note.description, self.longest_description()),
             "target_url": self.0.commit_page(ReportKind::GitHub, note.revision.as_str()),
         });
         Request::send("POST", self.path(&format!("/statuses/{}", note.revision)), body)

@@ -11,9 +11,6 @@ use crate::report::status::{Note, State, describe};
 use crate::source::Revision;
 use serde_json::{Value, json};
 
-/// Longest description.
-const DESCRIPTION: usize = 255;
-
 pub(super) struct GitLab(pub(super) Place);
 
 impl GitLab {
@@ -44,11 +41,15 @@ impl HostApi for GitLab {
         1_000_000
     }
 
+    fn longest_description(&self) -> usize {
+        255
+    }
+
     fn status(&self, note: &Note) -> Request {
         let body = json!({
             "state": word(note.state),
             "name": note.context.to_string(),
-            "description": describe(&note.description, DESCRIPTION),
+            "description": describe(&note.description, self.longest_description()),
             "target_url": self.0.commit_page(ReportKind::GitLab, note.revision.as_str()),
         });
         Request::send("POST", self.path(&format!("/statuses/{}", note.revision)), body)

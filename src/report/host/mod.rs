@@ -149,6 +149,9 @@ pub trait HostApi: Send + Sync {
     /// Longest text of a comment, in bytes (hosts count characters: never more than bytes).
     fn longest_comment(&self) -> usize;
 
+    /// Longest description of a status, in characters.
+    fn longest_description(&self) -> usize;
+
     /// Says a status.
     fn status(&self, note: &Note) -> Request;
 

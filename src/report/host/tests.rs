@@ -421,3 +421,26 @@ fn statuses_have_their_time_and_their_words() {
         "context": {"genre": "driftless", "name": "sync"}}]});
     assert_eq!(heard(api.as_ref(), &body), [expected]);
 }
+
+#[test]
+fn each_host_is_told_as_much_as_it_takes() {
+    use ReportKind::{AzureDevOps, BitbucketCloud, BitbucketDataCenter, Forgejo, GitHub, GitLab, Gitea};
+    let text = "x".repeat(2_000);
+    let (known, context) = (note(State::Failure), Context::new("driftless", ContextKind::Sync));
+    let note = Note::new(Timestamp::UNIX_EPOCH, &known.revision, &context, State::Failure, &text);
+    assert_eq!(note.description, text, "notes in Git have all of it");
+    for (kind, url, longest) in [
+        (GitHub, "https://github.com/acme/shop.git", 140),
+        (GitLab, "https://gitlab.com/acme/shop.git", 255),
+        (Gitea, "https://acme.com/acme/shop.git", 1_000),
+        (Forgejo, "https://acme.com/acme/shop.git", 1_000),
+        (BitbucketCloud, "https://bitbucket.org/acme/shop.git", 255),
+        (BitbucketDataCenter, "https://bb.acme.com/scm/PRJ/shop.git", 255),
+        (AzureDevOps, "https://dev.azure.com/acme/My%20Project/_git/shop", 255),
+    ] {
+        let api = api(kind, place(kind, url)).unwrap();
+        let body = api.status(&note).body.unwrap_or_default();
+        let said = body["description"].as_str().unwrap_or_default().chars().count();
+        assert_eq!((said, api.longest_description()), (longest, longest), "{kind:?}");
+    }
+}
