@@ -3,7 +3,7 @@
 //! In: the host's open pull requests into the tracked branch. Out: statuses (through the scope, which alone speaks of its
 //! revisions) and comments. Guarantees: configuration and policies are the base's; nothing from the pull request is
 //! executed; one of a fork is planned only where that is allowed; a comment is written anew rather than repeated; the same
-//! head on the same base is planned once.
+//! head on the same base is planned once, and where another base changes nothing of what was said, nothing is said.
 
 use super::app::Said;
 use crate::config::Config;
@@ -17,6 +17,7 @@ use crate::report::host::Pull;
 use crate::report::host::wire::HostClient;
 use crate::report::letters::Letter;
 use crate::report::markdown::{merge_markdown, plan_sentence};
+use crate::report::status::describe;
 use crate::report::{Context, ContextKind, SendError, State};
 use crate::rollback;
 use crate::source::Revision;
@@ -37,8 +38,21 @@ const AGAIN: Duration = Duration::from_secs(60);
 /// The same where a look is asked for meanwhile: a notification says that the host is back.
 const AGAIN_ASKED: Duration = Duration::from_secs(3);
 
-/// What a scope's pull requests came to: (head, base) by number.
-type Seen = BTreeMap<u64, (String, Revision)>;
+/// What a scope's pull requests came to, by number.
+type Seen = BTreeMap<u64, Planned>;
+
+/// A final state and its words.
+type Words = (State, String);
+
+/// What came of planning a pull request.
+struct Planned {
+    /// Its head, as the host says it.
+    head: String,
+    /// The base that it was planned on.
+    base: Revision,
+    /// What was said of it.
+    said: Words,
+}
 
 /// Plans one scope's pull requests, one look at a time.
 #[derive(Clone, Default)]
@@ -111,35 +125,42 @@ impl Look {
                 tracing::debug!(pull = pull.number, "of a fork, which is not planned (`plan_forks`)");
                 continue;
             }
-            if seen.get(&pull.number).is_some_and(|(head, on)| *head == pull.head && on == base) {
+            let known = seen.get(&pull.number).filter(|known| known.head == pull.head);
+            if known.is_some_and(|known| known.base == *base) {
                 continue;
             }
-            match self.plan(client, pull, seen.contains_key(&pull.number)).await {
-                Ok(()) => {
-                    seen.insert(pull.number, (pull.head.clone(), base.clone()));
+            match self.plan(client, pull, known.map(|known| known.said.clone())).await {
+                Ok(said) => {
+                    seen.insert(pull.number, Planned { head: pull.head.clone(), base: base.clone(), said });
                 }
                 Err(problem) => tracing::warn!(pull = pull.number, %problem, "a pull request is not planned"),
             }
         }
     }
 
-    /// Plans one, and says what came of it. `again`: this process has planned it before, on another base or head.
-    async fn plan(&self, client: &Arc<HostClient>, pull: &Pull, again: bool) -> Result<(), Problem> {
+    /// Plans one, and says what came of it, unless it was said: by this process (`before`), or by an earlier one.
+    async fn plan(&self, client: &Arc<HostClient>, pull: &Pull, before: Option<Words>) -> Result<Words, Problem> {
         let (mirror, fetch) = (self.origin.mirror.clone(), pull.fetch.clone());
         let head = off_thread(move || Ok(mirror.resolve(&fetch)?)).await?;
         if !head.as_str().starts_with(&pull.head) {
             return Err(Problem::new("HeadMoved", format!("its head is {} by now", head.short(7))));
         }
         let context = Context::new(&self.config.instance.name, ContextKind::Plan);
-        let revision = head.clone();
-        if let Ok(said) = blocking(client, move |client| client.statuses(&revision)).await {
-            let ours = said.into_iter().filter(|(about, _)| *about == context).collect();
+        let (revision, mut before) = (head.clone(), before);
+        if let Ok(said) = blocking(client, move |client| client.said(&revision)).await {
+            let ours: Vec<_> = said.into_iter().filter(|said| said.context == context).collect();
+            let last = ours.last().filter(|said| said.state.is_final());
+            before = before.or_else(|| last.map(|said| (said.state, said.description.clone())));
+            let ours = ours.into_iter().map(|said| (said.context, said.state)).collect();
             let _ = self.say.send(Said::Known(head.clone(), ours));
         }
         let say = |state: State, text: String, again: bool| {
             let _ = self.say.send(Said::Plan { revision: head.clone(), state, text, again });
         };
-        say(State::Pending, "planning".to_owned(), again);
+        // A head that has its final word keeps it until there is another one: a check that is required does not flicker.
+        if before.is_none() {
+            say(State::Pending, "planning".to_owned(), false);
+        }
         let (base, _) = &self.base;
         let ground = Ground { config: &self.config, origin: &self.origin, tools: &self.tools };
         let plan = plan_merge(ground, &self.engines, (base, &head), &[]).await;
@@ -149,14 +170,18 @@ impl Look {
         let body = merge_markdown(&plan.report.plan, &plan.diffs, &plan.note(base.as_str()), room);
         let (text, number) = (format!("{mark}\n{body}"), pull.number);
         let asked = mark.clone();
-        let shown = blocking(client, move |client| client.shown(number, &asked)).await;
+        let shown = blocking(client, move |client| client.shown(number, &asked)).await.ok().flatten();
+        if shown.is_none_or(|shown| !differs_in_base_only(&shown, &text)) {
+            let _ = self.say.send(Said::Comment(Letter { pull: number, mark, text, written: Timestamp::now() }));
+        }
         let (state, words) = verdict(&plan);
-        // A comment that differs from what an earlier process wrote is news, and so is the status.
-        let news = shown.is_ok_and(|shown| shown.as_deref().map(str::trim) != Some(text.trim()));
-        let letter = Letter { pull: number, mark, text, written: Timestamp::now() };
-        let _ = self.say.send(Said::Comment(letter));
-        say(state, words, !again && news);
-        Ok(())
+        let longest = client.api().longest_description();
+        let told = |words: &str| describe(words, longest);
+        match &before {
+            Some((known, said)) if *known == state && told(said) == told(&words) => {}
+            _ => say(state, words.clone(), before.is_some()),
+        }
+        Ok((state, words))
     }
 }
 
@@ -184,6 +209,20 @@ impl Look {
         }
         Ok(())
     }
+}
+
+/// True where two comments say the same, if perhaps of other commits of the base.
+fn differs_in_base_only(one: &str, other: &str) -> bool {
+    let without_base = |text: &str| {
+        let text = text.trim().replace("\r\n", "\n");
+        let named = text.split_once(" merged into `").and_then(|(_, rest)| rest.split_once('`'));
+        let Some(base) = named.map(|(base, _)| base.to_owned()).filter(|base| !base.is_empty()) else { return text };
+        // Further down it may stand in full.
+        let mut parts = text.split(base.as_str());
+        let first = parts.next().unwrap_or_default().to_owned();
+        parts.fold(first, |out, part| out + "…" + part.trim_start_matches(|c: char| c.is_ascii_hexdigit()))
+    };
+    without_base(one) == without_base(other)
 }
 
 /// The status of a plan.
@@ -266,6 +305,20 @@ mod tests {
     }
 
     #[test]
+    fn a_comment_on_another_base_is_the_same_comment() {
+        let of = |base: &str, count: u32| {
+            let short = &base[..7];
+            format!(
+                "<!-- a:plan -->\n### Plan for `1234567` merged into `{short}`\n\n**{count} to create**\n\n> base {short} `driftless plan --base {base}`\n"
+            )
+        };
+        let (one, two) = ("a1".repeat(20), "b2".repeat(20));
+        assert!(differs_in_base_only(&of(&one, 1), &of(&two, 1).replace('\n', "\r\n")));
+        assert!(!differs_in_base_only(&of(&one, 1), &of(&two, 2)));
+        assert!(differs_in_base_only("x", "x\n") && !differs_in_base_only("x", "y"));
+    }
+
+    #[test]
     fn a_plan_that_cannot_end_well_is_no_silent_success() {
         let fit = "3 of its 9 pods fit";
         let (state, words) = verdict(&plan(&[(true, fit)]));
@@ -274,7 +327,10 @@ mod tests {
         let (state, words) = verdict(&plan(&[(false, fit)]));
         assert!(state == State::Success && words.contains("cannot end well"), "this plan makes room as well: {words}");
         let (state, words) = verdict(&plan(&[(false, "a"), (true, "b")]));
-        assert!(state == State::Failure && words.ends_with("cannot end well: Deployment shop/web (and 1 more): b"), "{words}");
+        assert!(
+            state == State::Failure && words.ends_with("cannot end well: Deployment shop/web (and 1 more): b"),
+            "{words}"
+        );
         assert_eq!(verdict(&plan(&[])), (State::Success, "nothing would change".to_owned()));
     }
 }

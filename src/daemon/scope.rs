@@ -274,8 +274,10 @@ impl ScopeTask {
             Said::Comment(letter) => return herald.comment(letter),
             Said::Known(revision, said) => return herald.learn(&revision, &said),
             Said::Plan { revision, state, text, again } => {
-                if again {
-                    herald.plan_again(&revision, "planning again");
+                // What waits to be sent is not on the host, and may be the last word of an earlier process.
+                let last = herald.last(ContextKind::Plan, &revision).filter(|last| last.is_final());
+                if again || (state.is_final() && last.is_some_and(|last| last != state)) {
+                    herald.plan_again(&revision, "planned again");
                 }
                 return herald.say(ContextKind::Plan, &revision, state, &text, Timings::default());
             }
