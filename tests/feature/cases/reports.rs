@@ -140,11 +140,15 @@ on_every_cluster! {
         // A restart falls into it, and a commit comes while nobody looks.
         drop(daemon);
         assert_eq!(app.states_of(&restarted, "sync"), ["pending"]);
+        let skipped = app.deployment("a/web.yaml", "web", "web:3.5", 1, "").commit("never the head that a daemon sees");
         let unseen = app.deployment("a/web.yaml", "web", "web:4", 1, "").commit("while nobody looks");
         let daemon = Running::start(&app, "");
         ends(&daemon, &unseen, "success");
         ends(&daemon, &restarted, "superseded");
         assert_eq!(image(), "web:4");
+        let ended = app.run(&format!("log --wait --revision {skipped}")).exits(1);
+        assert!(ended.err.contains(&format!("superseded by {}", &unseen[..7])), "{}", ended.err);
+        assert!(ended.out.starts_with(&format!("{} never-the-head", &skipped[..7])), "{}", ended.out);
         let all = [(&good, "success"), (&broken, "error"), (&bad, "failure"), (&overtaken, "superseded"), (&restarted, "superseded"), (&unseen, "success")];
         for (revision, state) in all {
             assert_eq!(app.states_of(revision, "sync"), ["pending", state], "{:?}", everything(&app, revision));
