@@ -273,6 +273,50 @@ fn logs_and_ancestors() {
     });
 }
 
+/// What Git calls a rename is one, and nothing else is.
+#[test]
+fn renames_are_those_that_git_sees() {
+    both(|repo, mirror| {
+        let map = |name: &str, data: &str| {
+            format!(
+                "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n  namespace: shop\ndata:\n  key: {data}\n"
+            )
+        };
+        let (ca, zzz) = (map("ca", &"q".repeat(120)), map("zzz", &"r".repeat(120)));
+        repo.commit("start", &[("extra/ca.yaml", &ca), ("web/a.yaml", "1\n2\n3\n4\n5\n6\n7\n8\n")]);
+        repo.git(&["checkout", "-q", "-b", "pr"]);
+        repo.git(&["rm", "-q", "extra/ca.yaml"]);
+        repo.commit("the same, and another one", &[("nn/zzz.yaml", &zzz)]);
+        repo.git(&["checkout", "-q", "main"]);
+        repo.git(&["rm", "-q", "extra/ca.yaml"]);
+        repo.commit("ca goes", &[("b.yaml", "b")]);
+        let merged = |head: &str| {
+            let (base, head) = (mirror.resolve("main").unwrap(), mirror.resolve(head).unwrap());
+            mirror.merge(&base, &head, None).unwrap().merged
+        };
+        match merged("pr") {
+            Merged::Clean(tree) => assert_eq!(text(&tree, "nn/zzz.yaml"), zzz),
+            conflicts @ Merged::Conflicts(_) => panic!("{conflicts:?}"),
+        }
+        for (branch, last) in [("moved", "8\n"), ("changed", "eight\n")] {
+            repo.git(&["checkout", "-q", "-b", branch, "pr"]);
+            repo.git(&["rm", "-q", "web/a.yaml"]);
+            let text = format!("1\n2\n3\n4\n5\n6\n7\n{last}");
+            repo.commit("moves it", &[("web/moved.yaml", &text)]);
+        }
+        repo.git(&["checkout", "-q", "main"]);
+        repo.commit("edits it", &[("web/a.yaml", "one\n2\n3\n4\n5\n6\n7\n8\n")]);
+        match merged("moved") {
+            Merged::Clean(tree) => assert_eq!(text(&tree, "web/moved.yaml"), "one\n2\n3\n4\n5\n6\n7\n8\n"),
+            conflicts @ Merged::Conflicts(_) => panic!("{conflicts:?}"),
+        }
+        match merged("changed") {
+            Merged::Clean(tree) => assert_eq!(text(&tree, "web/moved.yaml"), "one\n2\n3\n4\n5\n6\n7\neight\n"),
+            conflicts @ Merged::Conflicts(_) => panic!("{conflicts:?}"),
+        }
+    });
+}
+
 #[test]
 fn a_pull_request_merged_in_memory() {
     both(|repo, mirror| {

@@ -1,13 +1,14 @@
 //! What a pull request would be once merged: merged in memory, nothing is written to any repository.
 //!
-//! In: two commits. Out: the merged tree, or the paths in conflict. Rules are libgit2's recursive merge, with renames,
-//! as `git merge` does it.
+//! In: two commits. Out: the merged tree, or the paths in conflict. Rules are libgit2's recursive merge, with the renames
+//! that `git merge` sees.
 
 use super::error::{GitError, plain};
 use super::odb;
 use super::remote;
+use super::renames::without_deleted;
 use super::tree::{Revision, SourceTree};
-use git2::{Index, MergeOptions, Oid, Repository};
+use git2::{Commit, Index, MergeOptions, Oid, Repository};
 
 /// Most paths in conflict that are named.
 const MAX_CONFLICTS: usize = 100;
@@ -56,7 +57,7 @@ pub(super) fn merge(
     let mut options = MergeOptions::new();
     options.find_renames(true).recursion_limit(8);
     let (ours, theirs) = (repo.find_commit(base).map_err(fail)?, repo.find_commit(head).map_err(fail)?);
-    let mut index = repo.merge_commits(&ours, &theirs, Some(&options)).map_err(fail)?;
+    let mut index = merged(repo, &ours, &theirs, &options).map_err(fail)?;
     if index.has_conflicts() {
         let merged = Merged::Conflicts(conflicts(&index).map_err(fail)?);
         return Ok(Merge { ancestor, merged });
@@ -64,6 +65,22 @@ pub(super) fn merge(
     let tree = index.write_tree_to(repo).map_err(fail)?;
     let tree = odb::read_tree_object(repo, shown, &remote::revision(head)?, tree, root)?;
     Ok(Merge { ancestor, merged: Merged::Clean(tree) })
+}
+
+fn merged(
+    repo: &Repository,
+    ours: &Commit<'_>,
+    theirs: &Commit<'_>,
+    options: &MergeOptions,
+) -> Result<Index, git2::Error> {
+    let bases = repo.merge_bases(ours.id(), theirs.id());
+    let [base] = bases.as_ref().map_or(&[][..], |bases| &bases[..]) else {
+        // Several, which are merged first, or none.
+        return repo.merge_commits(ours, theirs, Some(options));
+    };
+    let trees = [&repo.find_commit(*base)?.tree()?, &ours.tree()?, &theirs.tree()?];
+    let [base, ours, theirs] = without_deleted(repo, trees)?;
+    repo.merge_trees(&base, &ours, &theirs, Some(options))
 }
 
 fn conflicts(index: &Index) -> Result<Vec<String>, git2::Error> {

@@ -14,6 +14,7 @@ mod mirror;
 mod odb;
 mod packs;
 mod remote;
+mod renames;
 mod resolve;
 mod session;
 pub mod ssh;
