@@ -119,6 +119,15 @@ impl Ties {
 }
 
 #[cfg(test)]
+impl Ties {
+    /// A revision that is nothing but this head.
+    pub(super) fn of_head(head: &str) -> Self {
+        let new = BTreeSet::from([head.to_owned()]);
+        Self { heads: new.clone(), new, repair: false, digest: crate::object::Digest::of_bytes(b"now") }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::object::Digest;

@@ -89,14 +89,14 @@ impl Judge<'_> {
         }
         let ties = Ties::read(parent, wanted, self.history).await;
         settle(&mut open, parent, &ties);
-        let asked: Vec<u64> = parent
-            .reviews
-            .iter()
-            .filter(|review| review.merged.is_none() && review.removes.iter().any(|removal| open.contains_key(removal)))
-            .map(|review| review.pull)
-            .take(MOST)
-            .collect();
-        let answers = match asked.as_slice() {
+        let would_lift = |review: &Review| review.removes.iter().any(|removal| open.contains_key(removal));
+        let unasked = || parent.reviews.iter().filter(|review| review.merged.is_none());
+        let awaited: BTreeSet<u64> = unasked().filter(|r| would_lift(r)).map(|r| r.pull).take(MOST).collect();
+        // What is synced may be the merge of another one too, which is to be named then: its head alone may as well have
+        // been pushed.
+        let alike = unasked().filter(|r| !would_lift(r) && ties.looks_like(r)).map(|r| r.pull);
+        let asked: Vec<u64> = awaited.iter().rev().copied().chain(alike).take(MOST).collect();
+        let mut answers = match asked.as_slice() {
             [] => Answers::default(),
             some => ask(self.history.and_then(|history| history.host), some).await,
         };
@@ -105,6 +105,7 @@ impl Judge<'_> {
                 review.merged = Some(merge.clone());
             }
         }
+        answers.standings.retain(|pull, _| awaited.contains(pull));
         settle(&mut open, parent, &ties);
         if open.is_empty() {
             return None;
@@ -178,10 +179,8 @@ fn why(open: &BTreeMap<Removal, String>, parent: &Parent, ties: &Ties, answers: 
         said.truncate(2);
         return said.join("; ") + &if more == 0 { String::new() } else { format!(" (and {more} more)") };
     }
-    let brought = |review: &&Review| match &review.merged {
-        Some(merge) => ties.brings(review, merge),
-        None => ties.looks_like(review),
-    };
+    // One that is not merged brought nothing, also where its head was pushed past it.
+    let brought = |review: &&Review| review.merged.as_ref().is_some_and(|merge| ties.brings(review, merge));
     let pulls: BTreeSet<u64> = parent.reviews.iter().filter(brought).map(|review| review.pull).collect();
     match pulls.iter().map(|pull| format!("#{pull}")).collect::<Vec<_>>().join(", ").as_str() {
         "" => "without a reviewed plan".to_owned(),
@@ -236,6 +235,19 @@ mod tests {
             ["a", "b", "c", "d"].map(|name| (removal(name, true), name.to_owned())).into();
         let said = reason(&many, "x");
         assert!(said.contains("ConfigMap shop/b would be replaced") && said.contains("(and 1 more)"), "{said}");
+    }
+
+    #[test]
+    fn a_pull_request_that_is_not_merged_is_not_why() {
+        let one = BTreeMap::from([(removal("a", false), "1".to_owned())]);
+        let mut parent = parent();
+        // Its head was pushed directly; it is open still.
+        parent.review(29, Some(review(29, vec![removal("other", false)])));
+        let ties = Ties::of_head(&"a".repeat(40));
+        let said = |parent: &Parent| why(&one, parent, &ties, &Answers::default());
+        assert_eq!(said(&parent), "without a reviewed plan");
+        parent.reviews[0].merged = Some(Merge::default());
+        assert_eq!(said(&parent), "unlike in the reviewed plan of #29");
     }
 
     #[test]
