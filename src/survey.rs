@@ -143,13 +143,7 @@ fn sync_state(looked: &Looked, rendered: &crate::render::Rendered, revision: &Re
 }
 
 fn counts(planned: &Planned) -> String {
-    let summary = planned.summary();
-    let parts: Vec<String> = summary
-        .iter()
-        .filter(|(action, _)| **action != Action::None)
-        .map(|(action, count)| format!("{count} {}", format!("{action:?}").to_lowercase()))
-        .collect();
-    parts.join(", ")
+    crate::report::counts(&planned.summary(), None)
 }
 
 /// Drift with its author, as far as Kubernetes records one.

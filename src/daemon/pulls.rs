@@ -16,7 +16,7 @@ use crate::render::Tools;
 use crate::report::host::Pull;
 use crate::report::host::wire::HostClient;
 use crate::report::letters::Letter;
-use crate::report::markdown::{merge_markdown, plan_sentence};
+use crate::report::markdown::{MARKER, merge_markdown, plan_sentence};
 use crate::report::status::describe;
 use crate::report::{Context, ContextKind, SendError, State};
 use crate::rollback;
@@ -168,6 +168,8 @@ impl Look {
         let mark = format!("<!-- {}:plan -->", self.config.instance.name);
         let room = client.api().longest_comment().saturating_sub(mark.len() + 1);
         let body = merge_markdown(&plan.report.plan, &plan.diffs, &plan.note(base.as_str()), room);
+        // It has a mark of its own, for whoever writes it by hand.
+        let body = body.strip_prefix(MARKER).unwrap_or(&body).trim_start();
         let (text, number) = (format!("{mark}\n{body}"), pull.number);
         let asked = mark.clone();
         let shown = blocking(client, move |client| client.shown(number, &asked)).await.ok().flatten();
@@ -301,6 +303,7 @@ mod tests {
             verdict: Verdict::Changes,
             problems: Vec::new(),
             apps: Vec::new(),
+            unplanned: None,
         }
     }
 

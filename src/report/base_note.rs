@@ -67,7 +67,7 @@ mod tests {
         assert_eq!(lines[0], "it changes driftless.toml");
         assert_eq!(
             lines[1],
-            "the base 01234567 itself is not fully applied yet and not shown here: 2 to roll out; 1 object by drift"
+            "the base 0123456 itself is not fully applied yet and not shown here: 2 to roll out; 1 object by drift"
         );
     }
 }

@@ -9,8 +9,8 @@
 use super::base_note::BaseNote;
 use super::object_diff::{Line, ObjectDiffs};
 use super::wording::{
-    Standing, actions, clean, count, counts, headline, place, plural, refusal_shown, restarts, short_revision,
-    standing, symbol,
+    Standing, actions, are_on_several, clean, count, counts, headline, place, plural, refusal_shown, restarts,
+    short_revision, standing, symbol,
 };
 use crate::object::Problem;
 use crate::plan::change::{AppPlan, Change, PlanReport, PolicyFinding};
@@ -46,8 +46,9 @@ fn markdown(report: &PlanReport, diffs: &ObjectDiffs, base: Option<&BaseNote>, m
     }
     head.push_str(&format!("{}\n\n", overview(report, diffs)));
     let mut parts: Vec<Part> = report.error.iter().map(|error| Part::of(problem(error))).collect();
+    let several = are_on_several(report.apps.iter().map(|app| app.cluster.as_str()));
     for app in &report.apps {
-        app_parts(app, diffs, &mut parts);
+        app_parts(app, diffs, several, &mut parts);
     }
     fit(head, &parts, max_length, &command(report, base))
 }
@@ -161,7 +162,7 @@ fn restart_note(app: &AppPlan, diffs: &ObjectDiffs) -> Option<String> {
     })
 }
 
-fn app_parts(app: &AppPlan, diffs: &ObjectDiffs, parts: &mut Vec<Part>) {
+fn app_parts(app: &AppPlan, diffs: &ObjectDiffs, several: bool, parts: &mut Vec<Part>) {
     if app.changes.is_empty() && app.error.is_none() && app.policy.is_empty() {
         return;
     }
@@ -173,7 +174,8 @@ fn app_parts(app: &AppPlan, diffs: &ObjectDiffs, parts: &mut Vec<Part>) {
     let headline = escape(&headline(app, restart_note(app, diffs).as_deref()));
     let first: Vec<String> = app.depends_on.iter().map(|name| code(name)).collect();
     let after = if first.is_empty() { String::new() } else { format!(" (after {})", first.join(", ")) };
-    parts.push(Part::of(format!("#### {} → {}: {sign}{headline}{after}\n\n", code(&app.name), code(&app.cluster))));
+    let cluster = if several { format!(" (cluster {})", code(&app.cluster)) } else { String::new() };
+    parts.push(Part::of(format!("#### {}{cluster}: {sign}{headline}{after}\n\n", code(&app.name))));
     let shown = app.policy.get(..MAX_FINDINGS).unwrap_or(&app.policy);
     // A refusal is among the findings, with its place: once is enough.
     let refused = app.error.as_ref().filter(|error| refusal_shown(Some(error), shown).is_some());

@@ -42,3 +42,4 @@ pub use status::{Context, ContextKind, Note, State, Timings};
 pub use status_report::{StatusReport, SyncState};
 pub use status_text::status_text;
 pub use sync_report::SyncReport;
+pub use wording::counts;

@@ -9,8 +9,8 @@ use super::base_note::BaseNote;
 use super::object_diff::{Line, ObjectDiffs};
 use super::sync_report::{AppSync, Outcome, SyncReport, SyncedChange};
 use super::wording::{
-    Standing, actions, clean, count, counts, duration, headline, place, plural, problem, refusal_shown, restarts,
-    short_revision, standing, symbol,
+    Standing, actions, are_on_several, clean, count, counts, duration, headline, on_cluster, place, plural, problem,
+    refusal_shown, restarts, short_revision, standing, symbol,
 };
 use crate::health::Health;
 use crate::object::Problem;
@@ -54,14 +54,15 @@ fn text(report: &PlanReport, diffs: &ObjectDiffs, base: Option<&BaseNote>) -> St
     if let Some(error) = &report.error {
         tell_problem(error, "", &mut out);
     }
+    let several = are_on_several(report.apps.iter().map(|app| app.cluster.as_str()));
     for app in &report.apps {
-        app_text(app, diffs, &mut out);
+        app_text(app, diffs, several, &mut out);
     }
     out.push_str(&summary(report, base));
     out
 }
 
-fn app_text(app: &AppPlan, diffs: &ObjectDiffs, out: &mut String) {
+fn app_text(app: &AppPlan, diffs: &ObjectDiffs, several: bool, out: &mut String) {
     let pods = |change: &Change| {
         let foreseen = change.forecast.as_ref().and_then(|forecast| forecast.pods);
         foreseen.or_else(|| diffs.pods(&app.name, &app.cluster, &change.object))
@@ -73,7 +74,7 @@ fn app_text(app: &AppPlan, diffs: &ObjectDiffs, out: &mut String) {
         Standing::Waits => paint(YELLOW, &headline),
         Standing::InPart | Standing::Blocked => paint(RED, &headline),
     };
-    let _ = write!(out, "{} → {}: {headline}", paint(BOLD, &clean(&app.name)), clean(&app.cluster));
+    let _ = write!(out, "{}{}: {headline}", paint(BOLD, &clean(&app.name)), on_cluster(&app.cluster, several));
     if !app.depends_on.is_empty() {
         let _ = write!(out, "  {}", paint(DIM, &format!("after {}", clean(&app.depends_on.join(", ")))));
     }
@@ -290,8 +291,9 @@ pub fn sync_text(report: &SyncReport) -> String {
     if let Some(error) = &report.error {
         tell_problem(error, "", &mut out);
     }
+    let several = are_on_several(report.apps.iter().map(|app| app.cluster.as_str()));
     for app in &report.apps {
-        app_sync_text(app, &mut out);
+        app_sync_text(app, several, &mut out);
     }
     let outcomes = || report.apps.iter().flat_map(|app| &app.changes).map(|change| change.outcome);
     let of = |wanted: Outcome| outcomes().filter(|outcome| *outcome == wanted).count();
@@ -323,10 +325,10 @@ fn is_well(app: &AppSync) -> bool {
         && matches!(app.health, Health::Healthy | Health::Suspended)
 }
 
-fn app_sync_text(app: &AppSync, out: &mut String) {
+fn app_sync_text(app: &AppSync, several: bool, out: &mut String) {
     let style = if is_well(app) { GREEN } else { RED };
     let state = paint(style, &format!("{}, {}", app.sync.as_str(), app.health));
-    let _ = write!(out, "{} → {}: {state}", paint(BOLD, &clean(&app.name)), clean(&app.cluster));
+    let _ = write!(out, "{}{}: {state}", paint(BOLD, &clean(&app.name)), on_cluster(&app.cluster, several));
     // The first refusal again, which follows with all others.
     let message = refusal_shown(app.error.as_ref(), &app.policy).map_or(app.message.as_str(), |_| "refused by policy");
     if !message.is_empty() {

@@ -1,7 +1,7 @@
 //! `status` as text for a terminal: a table of apps, then what is not as it should be.
 
 use super::status_report::{AppStatus, DriftEntry, StatusReport, SyncState};
-use super::wording::{clean, plural, short_revision};
+use super::wording::{are_on_several, clean, on_cluster, plural, short_revision};
 use crate::health::Health;
 use comfy_table::{Cell, Color, Table};
 use std::fmt::Write as _;
@@ -18,8 +18,9 @@ pub fn status_text(report: &StatusReport) -> String {
         return "No apps here yet. `driftless plan` shows which apps a repository has.\n".into();
     }
     let mut out = table(report);
+    let several = are_on_several(report.apps.iter().map(|app| app.cluster.as_str()));
     for app in &report.apps {
-        details(app, &mut out);
+        details(app, several, &mut out);
     }
     for report in &report.reports {
         let (repository, host) = (clean(&report.repository), clean(&report.host));
@@ -33,6 +34,7 @@ pub fn status_text(report: &StatusReport) -> String {
             format!("{} in sync and healthy, {suspended} suspended.", plural(well, "app"))
         }
         0 => format!("{} in sync and healthy.", plural(report.apps.len(), "app")),
+        1 => format!("1 of {} needs a look.", plural(report.apps.len(), "app")),
         n => format!("{n} of {} need a look.", plural(report.apps.len(), "app")),
     };
     let _ = writeln!(out, "\n{sentence}");
@@ -64,10 +66,12 @@ fn table(report: &StatusReport) -> String {
     lines
 }
 
-/// The applied revision, and the one it is to become where that is another.
+/// The revision that it is in sync with; else the applied one, and the one it is to become where that is another. One that is
+/// in sync was not applied anew by commits that change nothing of it: it does not lag behind.
 fn revision(app: &AppStatus) -> String {
     let applied = short_revision(app.applied_revision.as_deref());
     match &app.revision {
+        Some(seen) if app.sync == SyncState::Synced => short_revision(Some(seen)),
         Some(seen) if app.applied_revision.as_ref() != Some(seen) => {
             format!("{applied} → {}", short_revision(Some(seen)))
         }
@@ -98,23 +102,32 @@ fn health_color(health: Health) -> Color {
     }
 }
 
-fn details(app: &AppStatus, out: &mut String) {
-    let unwell: Vec<_> =
-        app.objects.iter().filter(|object| !matches!(object.health, Health::Healthy | Health::Suspended)).collect();
-    let long_message = app.message.chars().count() > MAX_MESSAGE;
+fn details(app: &AppStatus, several: bool, out: &mut String) {
+    let is_long = app.message.chars().count() > MAX_MESSAGE;
+    let mut unwell: Vec<String> = app
+        .objects
+        .iter()
+        .filter(|object| !matches!(object.health, Health::Healthy | Health::Suspended))
+        .map(|object| {
+            let message = if object.message.is_empty() { String::new() } else { format!(": {}", object.message) };
+            format!("{} is {}{message}", object.object, object.health)
+        })
+        .collect();
+    // What the table says in full, or the next line anyway, is said once.
+    let long_message = is_long && !unwell.contains(&app.message);
+    unwell.retain(|line| is_long || *line != app.message);
     if app.drift.is_empty() && unwell.is_empty() && !long_message {
         return;
     }
-    let _ = writeln!(out, "\n{} → {}", clean(&app.name), clean(&app.cluster));
+    let _ = writeln!(out, "\n{}{}", clean(&app.name), on_cluster(&app.cluster, several));
     if long_message {
         let _ = writeln!(out, "  {}", clean(&app.message));
     }
     for entry in app.drift.iter().take(MAX_LISTED) {
         let _ = writeln!(out, "  drift: {}", drift_line(entry));
     }
-    for object in unwell.iter().take(MAX_LISTED) {
-        let message = if object.message.is_empty() { String::new() } else { format!(": {}", clean(&object.message)) };
-        let _ = writeln!(out, "  {} is {}{message}", clean(&object.object.to_string()), object.health);
+    for line in unwell.iter().take(MAX_LISTED) {
+        let _ = writeln!(out, "  {}", clean(line));
     }
     let hidden = app.drift.len().saturating_sub(MAX_LISTED) + unwell.len().saturating_sub(MAX_LISTED);
     if hidden > 0 {
@@ -138,12 +151,44 @@ fn drift_line(entry: &DriftEntry) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::sample;
+    use super::super::status_report::ObjectStatus;
     use super::*;
+    use crate::object::{Gk, ObjectKey};
 
     #[test]
     fn a_status() {
         let text = status_text(&sample::status());
         insta::assert_snapshot!(anstream::adapter::strip_str(&text).to_string());
+    }
+
+    #[test]
+    fn a_rollout_is_told_once_and_what_is_in_sync_does_not_lag() {
+        let mut report = sample::status();
+        report.apps.truncate(1);
+        let app = &mut report.apps[0];
+        let words = |message: &str| format!("Deployment shop/api is Progressing: {message}");
+        let object = ObjectStatus {
+            object: ObjectKey::new(&Gk::new("apps", "Deployment"), Some("shop"), "api").with_version("v1"),
+            health: Health::Progressing,
+            message: "1 of 2 ready".into(),
+        };
+        app.health = Health::Progressing;
+        app.applied_revision = Some("b".repeat(40));
+        app.message = words("1 of 2 ready");
+        app.objects = vec![object];
+        let text = status_text(&report);
+        assert!(text.matches("Deployment shop/api").count() == 1 && !text.contains('→'), "{text}");
+        assert!(text.ends_with("\n1 of 1 app needs a look.\n"), "{text}");
+        let long = "x".repeat(90);
+        report.apps[0].objects[0].message.clone_from(&long);
+        report.apps[0].message = words(&long);
+        report.apps[0].sync = SyncState::OutOfSync;
+        let text = status_text(&report);
+        assert!(text.matches(&long).count() == 1 && text.contains("bbbbbbb → "), "{text}");
+        let mut other = report.apps[0].clone();
+        other.cluster = "east".into();
+        report.apps.push(other);
+        assert!(status_text(&report).contains("(cluster east)\n"));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use crate::object::Problem;
 pub(super) use crate::object::counted as plural;
 use crate::plan::change::{Action, AppPlan, Change, PolicyFinding};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Every action in the order of carrying out, with the verb used in counts and whether it is one.
 const ACTIONS: [(Action, &str); 7] = [
@@ -63,7 +63,7 @@ pub(super) fn count<'a>(changes: impl IntoIterator<Item = &'a Change>) -> BTreeM
 
 /// `2 to create, 1 to scale, 1 to roll out (3 pods restart: image)`; `nothing to do` where there is nothing. `restarts`
 /// is what [`restarts`] says.
-pub(super) fn counts(counts: &BTreeMap<Action, usize>, restarts: Option<&str>) -> String {
+pub fn counts(counts: &BTreeMap<Action, usize>, restarts: Option<&str>) -> String {
     let parts: Vec<String> = ACTIONS
         .iter()
         .filter_map(|(action, verb)| {
@@ -167,9 +167,19 @@ pub(super) fn place(file: &str, line: u32) -> String {
     format!("{}:{line}", clean(file))
 }
 
-/// A revision, short.
+/// True where these are on several clusters: then each of them says on which.
+pub(super) fn are_on_several<'a>(clusters: impl IntoIterator<Item = &'a str>) -> bool {
+    clusters.into_iter().collect::<BTreeSet<_>>().len() > 1
+}
+
+/// ` (cluster prod)` after an app's name, where there are several.
+pub(super) fn on_cluster(cluster: &str, several: bool) -> String {
+    if several { format!(" (cluster {})", clean(cluster)) } else { String::new() }
+}
+
+/// A revision, short: as long as in Git's own texts.
 pub(super) fn short_revision(revision: Option<&str>) -> String {
-    revision.map_or_else(|| "-".to_owned(), |revision| clean(&revision.chars().take(8).collect::<String>()))
+    revision.map_or_else(|| "-".to_owned(), |revision| clean(&revision.chars().take(7).collect::<String>()))
 }
 
 /// A problem with its place and object, and its hint.

@@ -226,11 +226,12 @@ fn a_pull_request_gets_its_plan() {
             Some(hosted.comments(pull)).filter(|all| all.iter().any(|c| c.1.contains(text)))
         })
     };
-    let comments = about(&daemon, pull, &head[..8]);
+    let comments = about(&daemon, pull, &head[..7]);
     assert_eq!(comments.len(), 1, "{comments:?}");
     let (id, text) = comments[0].clone();
+    assert!(text.matches("<!--").count() == 1 && text.contains("\n#### `web`: "), "{text}");
     assert!(
-        text.contains("1 to create, 1 to roll out") && text.contains(&head[..8]) && text.contains(&first[..8]),
+        text.contains("1 to create, 1 to roll out") && text.contains(&head[..7]) && text.contains(&first[..7]),
         "{text}"
     );
     assert!(!text.contains("canary") && !daemon.log().contains("canary"), "{text}");
@@ -242,14 +243,14 @@ fn a_pull_request_gets_its_plan() {
     hosted.scratch.write("web/secret.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: s}\n");
     let head = hosted.push_branch("feature", "no secret");
     planned(&head);
-    let comments = about(&daemon, pull, &head[..8]);
-    assert!(comments.len() == 1 && comments[0].0 == id && comments[0].1.contains(&head[..8]), "{comments:?}");
+    let comments = about(&daemon, pull, &head[..7]);
+    assert!(comments.len() == 1 && comments[0].0 == id && comments[0].1.contains(&head[..7]), "{comments:?}");
 
     // The base moves: planned anew, and nothing of the base is the pull request's.
     hosted.scratch.git(&["checkout", "-q", "main"]);
     hosted.scratch.write("motd/more.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: only-of-the-base}\n");
     let base = hosted.scratch.push("the base moves");
-    daemon.eventually("a plan on the new base", || hosted.comments(pull)[0].1.contains(&base[..8]).then_some(()));
+    daemon.eventually("a plan on the new base", || hosted.comments(pull)[0].1.contains(&base[..7]).then_some(()));
     assert!(!hosted.comments(pull)[0].1.contains("only-of-the-base"));
 
     // The base moves in what is no app's, and then there is a restart: nothing is said anew.
@@ -299,7 +300,7 @@ fn a_comment_waits_through_a_crash() {
     std::fs::write(hosted.scratch.path("own-token"), hosted.host.token()).unwrap();
     let daemon = hosted.start(&cluster);
     let comment = daemon.eventually("the comment", || hosted.comments(pull).pop());
-    assert!(comment.1.contains("1 to roll out") && comment.1.contains(&head[..8]), "{}", comment.1);
+    assert!(comment.1.contains("1 to roll out") && comment.1.contains(&head[..7]), "{}", comment.1);
     daemon.eventually("its status", || (hosted.states(&head, "plan") == ["pending", "success"]).then_some(()));
     assert_eq!(hosted.comments(pull).len(), 1);
 }

@@ -145,7 +145,7 @@ impl AppLogin {
             403 if said.contains("suspended") => {
                 denied(format!("github: the installation of the app {} is suspended{said}", self.id))
             }
-            _ => refusal("github", reply, now),
+            _ => refusal("github", &Request::get("/app/installations".into()), reply, now),
         }
     }
 }

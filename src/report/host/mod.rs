@@ -205,8 +205,22 @@ pub fn api(kind: ReportKind, place: Place) -> Option<Box<dyn HostApi>> {
     })
 }
 
+/// What a token may not do that was refused this request.
+fn missing_right(request: &Request) -> &'static str {
+    let path = request.path.split('?').next().unwrap_or_default();
+    // The last words only: the others may be a repository's name.
+    let ends = |words: &[&str]| path.rsplit('/').take(2).any(|part| words.contains(&part));
+    if ends(&["comments", "notes", "threads", "activities"]) {
+        "write comments on pull requests"
+    } else if ends(&["pulls", "merge_requests", "pullrequests", "pull-requests"]) {
+        "read pull requests"
+    } else {
+        "write statuses"
+    }
+}
+
 /// What a refusal means: whether it makes sense to try again, and when.
-pub fn refusal(host: &str, reply: &Reply, now: Timestamp) -> SendError {
+pub fn refusal(host: &str, request: &Request, reply: &Reply, now: Timestamp) -> SendError {
     let said = said(&reply.body);
     let text = |what: &str| {
         format!(
@@ -224,7 +238,8 @@ pub fn refusal(host: &str, reply: &Reply, now: Timestamp) -> SendError {
             SendError::transient(text("the rate limit is reached")).after(wait.unwrap_or(Duration::from_secs(60)))
         }
         403 => {
-            SendError::transient(text("the token may not write statuses of this repository; grant it that")).denied()
+            let what = missing_right(request);
+            SendError::transient(text(&format!("the token may not {what} of this repository; grant it that"))).denied()
         }
         404 => SendError::transient(text("no such repository or commit, or the token may not see it")).denied(),
         429 => SendError::transient(text("the rate limit is reached")).after(wait.unwrap_or(Duration::from_secs(60))),

@@ -353,7 +353,8 @@ fn refusals() {
     let now = Timestamp::from_second(1000).unwrap();
     let of = |code: u16, headers: &[(&str, &str)], message: &str| {
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        refusal("github", &Reply { code, headers, body: json!({"message": message}) }, now)
+        let asked = Request::get("/repos/acme/comments/statuses/6dcb09b".into());
+        refusal("github", &asked, &Reply { code, headers, body: json!({"message": message}) }, now)
     };
     let seconds = |error: &SendError| error.retry_after.map(|wait| wait.as_secs());
     assert_eq!(seconds(&of(429, &[("retry-after", "7")], "")), Some(7));
@@ -420,6 +421,21 @@ fn statuses_have_their_time_and_their_words() {
     let body = json!({"value": [{"state": "succeeded", "description": "applied in 1.2s", "creationDate": second(),
         "context": {"genre": "driftless", "name": "sync"}}]});
     assert_eq!(heard(api.as_ref(), &body), [expected]);
+}
+
+#[test]
+fn a_refusal_says_which_right_is_missing() {
+    let no = Reply { code: 403, ..Reply::default() };
+    for (path, right) in [
+        ("/repos/acme/comments/statuses/6dcb09b", "write statuses"),
+        ("/repos/acme/shop/issues/7/comments", "write comments on pull requests"),
+        ("/repos/acme/shop/issues/comments/12?x=1", "write comments on pull requests"),
+        ("/projects/acme%2Fshop/merge_requests/7/notes", "write comments on pull requests"),
+        ("/repos/acme/shop/pulls?state=open", "read pull requests"),
+    ] {
+        let error = refusal("gitea", &Request::get(path.into()), &no, Timestamp::UNIX_EPOCH);
+        assert!(error.message.contains(&format!("may not {right} of this repository")), "{path}: {}", error.message);
+    }
 }
 
 #[test]

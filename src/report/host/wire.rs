@@ -80,7 +80,7 @@ impl HostClient {
         if self.api.is_there_already(&reply) {
             return Ok(Value::Null);
         }
-        Err(refusal(self.api.name(), &reply, Timestamp::now()))
+        Err(refusal(self.api.name(), request, &reply, Timestamp::now()))
     }
 
     /// Sends it as who asks.
