@@ -38,10 +38,10 @@ pub(in crate::policy) fn register(env: &mut Env) -> Result<(), DeclarationError>
     }))
 }
 
-fn compile(pattern: &str) -> Result<regex::Regex, ExecutionError> {
+fn compile(function: &str, pattern: &str) -> Result<regex::Regex, ExecutionError> {
     let built = from_re2(pattern)
         .and_then(|pattern| regex::RegexBuilder::new(&pattern).size_limit(SIZE_LIMIT).build().map_err(|_| INVALID));
-    built.map_err(|why| ExecutionError::function_error("matches", why))
+    built.map_err(|why| ExecutionError::function_error(function, why))
 }
 
 /// Why a pattern is not taken, where nothing more is to be said.
@@ -53,11 +53,11 @@ fn matches<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, Executio
     let [text, pattern] = texts.as_slice() else {
         return Err(ExecutionError::function_error("matches", "two texts are needed"));
     };
-    Ok(CowVal::owned(CelBool::from(compile(pattern.inner())?.is_match(text.inner()))))
+    Ok(CowVal::owned(CelBool::from(compile("matches", pattern.inner())?.is_match(text.inner()))))
 }
 
 fn find(text: &CelString<'_>, pattern: &CelString<'_>) -> Result<CelString<'static>, ExecutionError> {
-    let found = compile(pattern.inner())?.find(text.inner()).map(|m| m.as_str().to_owned());
+    let found = compile("find", pattern.inner())?.find(text.inner()).map(|m| m.as_str().to_owned());
     Ok(CelString::from(found.unwrap_or_default()))
 }
 
@@ -71,7 +71,7 @@ fn find_some(text: &CelString<'_>, pattern: &CelString<'_>, n: &CelInt) -> Resul
 }
 
 fn take(text: &CelString<'_>, pattern: &CelString<'_>, n: usize) -> Result<CelList<'static>, ExecutionError> {
-    let found: Vec<Box<dyn Val>> = compile(pattern.inner())?
+    let found: Vec<Box<dyn Val>> = compile("findAll", pattern.inner())?
         .find_iter(text.inner())
         .take(n)
         .map(|m| Box::new(CelString::from(m.as_str().to_owned())) as Box<dyn Val>)
@@ -357,7 +357,7 @@ mod tests {
     use super::*;
 
     fn is_match(pattern: &str, text: &str) -> Option<bool> {
-        compile(pattern).ok().map(|regex| regex.is_match(text))
+        compile("matches", pattern).ok().map(|regex| regex.is_match(text))
     }
 
     /// What Go's regexp says; `None` where it does not compile.
