@@ -8,8 +8,10 @@ use super::parents::{Parents, is_dead};
 use super::write::{create_own, replace_own};
 use crate::inventory::Holder;
 use crate::live::client::{ApiError, Call, Client};
+use crate::report::Denials;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// Without renewal for so long, a lease is free.
 pub const LIFETIME: SignedDuration = SignedDuration::from_secs(15);
@@ -35,7 +37,12 @@ pub struct ScopeLease {
     namespace: String,
     me: Holder,
     parents: Parents,
+    /// Told beside the lease.
+    denials: Denials,
 }
+
+/// The annotation that says, as JSON, which hosts let no reports of the holder in.
+const DENIALS: &str = "driftless.dev/reports-denied";
 
 impl ScopeLease {
     /// The lease named `scope_name`, beside the parents.
@@ -49,7 +56,26 @@ impl ScopeLease {
             namespace: parents.namespace().to_owned(),
             me: parents.me().clone(),
             parents: parents.clone(),
+            denials: Denials::default(),
         }
+    }
+
+    /// The same, which says with each renewal which hosts let no reports in.
+    #[must_use]
+    pub fn telling(mut self, denials: Denials) -> Self {
+        self.denials = denials;
+        self
+    }
+
+    /// The hosts that let no reports of the daemon in that leads the scope, with what they said. Reads only.
+    ///
+    /// # Errors
+    /// As the API server says.
+    pub async fn denials(&self) -> Result<BTreeMap<String, String>, ApiError> {
+        let Some(lease) = self.read().await? else { return Ok(BTreeMap::new()) };
+        let told = lease.pointer("/metadata/annotations").and_then(|all| all.get(DENIALS)).and_then(Value::as_str);
+        let live = holder_of(&lease, Timestamp::now()).is_some_and(|holder| !is_dead(&holder));
+        Ok(told.filter(|_| live).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default())
     }
 
     /// The live holder that is not us, if there is one. Reads only.
@@ -125,6 +151,10 @@ impl ScopeLease {
                 "renewTime": format!("{now:.6}"),
             },
         });
+        let denials = self.denials.all();
+        if !denials.is_empty() {
+            lease["metadata"]["annotations"] = json!({DENIALS: json!(denials).to_string()});
+        }
         if let Some(version) = version {
             lease["metadata"]["resourceVersion"] = json!(version);
         }

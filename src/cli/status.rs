@@ -4,9 +4,11 @@ use super::args::{Output, Status};
 use super::exit::Exit;
 use super::output::{print_json, print_text, stopped};
 use super::setup::{Scene, Setup};
+use crate::apply::lease::ScopeLease;
 use crate::config::Config;
 use crate::dependants::held_with;
 use crate::hosts::{Host, hosts_of};
+use crate::inventory::identity::scope_name;
 use crate::object::Problem;
 use crate::report::Reporter as _;
 use crate::report::status_report::{AppStatus, ReportStatus, StatusReport, SyncState};
@@ -48,11 +50,13 @@ async fn survey_all(args: &Status, report: &mut StatusReport) -> Result<(), Vec<
     for origin in setup.origins.clone() {
         // Beside the clusters, which take their time too.
         let hosts = tokio::spawn(refusals(setup.config.clone(), origin.clone()));
+        let mut denied: Vec<ReportStatus> = Vec::new();
         for cluster in setup.clusters() {
             let scene = Scene::new(&mut setup, &origin, &cluster, None, false).await;
             let ready = scene.and_then(|scene| scene.chosen(&args.apps).map(|chosen| (scene, chosen)));
             match ready {
                 Ok((scene, chosen)) => {
+                    denied.extend(denials(&setup, &origin, &scene).await);
                     let looked = chosen.iter().map(|member| look(&scene, member));
                     report.apps.extend(join_all(looked).await);
                 }
@@ -60,6 +64,12 @@ async fn survey_all(args: &Status, report: &mut StatusReport) -> Result<(), Vec<
             }
         }
         report.reports.extend(hosts.await.unwrap_or_default());
+        // What a token may not even read is told once.
+        denied.retain(|told| {
+            !report.reports.iter().any(|known| known.host == told.host && known.repository == told.repository)
+        });
+        denied.dedup_by(|a, b| a.host == b.host);
+        report.reports.extend(denied);
     }
     if stopped.is_empty() { Ok(()) } else { Err(stopped) }
 }
@@ -89,6 +99,15 @@ async fn refusals(config: Config, origin: Origin) -> Vec<ReportStatus> {
         }
     });
     join_all(asked).await.into_iter().flatten().collect()
+}
+
+/// The hosts that the daemon of this scope says let none of its reports in.
+async fn denials(setup: &Setup, origin: &Origin, scene: &Scene) -> Vec<ReportStatus> {
+    let scope = scope_name(&setup.config.instance.name, &origin.identity, &origin.repository.path);
+    let lease = ScopeLease::new(scene.engine.client.clone(), &scene.engine.parents, &scope);
+    let repository = &origin.repository.name;
+    let told = lease.denials().await.unwrap_or_default().into_iter();
+    told.map(|(host, message)| ReportStatus { repository: repository.clone(), host, message }).collect()
 }
 
 /// One app's status; one that waits for an app that is held is held with it.

@@ -8,7 +8,7 @@
 
 use super::status::FieldError;
 use crate::object::{Desired, Source};
-use crate::policy::{PolicySet, Request};
+use crate::policy::{PolicySet, RESERVED, Request};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -290,30 +290,7 @@ fn typed(value: &Value, schema: &Value) -> Value {
 
 /// `cel.Escape` of k8s.io/apiserver.
 fn escaped(name: &str) -> String {
-    const KEYWORDS: [&str; 21] = [
-        "true",
-        "false",
-        "null",
-        "in",
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-        "var",
-        "void",
-        "while",
-    ];
-    if KEYWORDS.contains(&name) {
+    if RESERVED.contains(&name) {
         return format!("__{name}__");
     }
     name.replace("__", "__underscores__").replace('.', "__dot__").replace('-', "__dash__").replace('/', "__slash__")

@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::hosts::hosts_of;
 use crate::report::letters::Letter;
 use crate::report::recover::{closing, unfinished};
-use crate::report::{Context, ContextKind, Ledger, Note, Reporter as _, State, Timings};
+use crate::report::{Context, ContextKind, Denials, Ledger, Note, Reporter as _, State, Timings};
 use crate::server::Metrics;
 use crate::source::{GitMirror, Revision};
 use crate::workspace::Origin;
@@ -60,21 +60,21 @@ impl Herald {
 
     /// The voice of a scope, wherever its configuration says that it is to be heard. Only for who leads the scope: what is
     /// open is taken for an earlier process's.
-    pub async fn of(config: &Config, origin: &Origin, outbox: &Path, metrics: &Arc<Metrics>) -> Self {
+    pub async fn of(config: &Config, origin: &Origin, outbox: &Path, told: (&Arc<Metrics>, &Denials)) -> Self {
         let (config, origin, outbox) = (config.clone(), origin.clone(), outbox.to_owned());
-        let (instance, metrics) = (config.instance.name.clone(), metrics.clone());
-        let opened = tokio::task::spawn_blocking(move || Self::open(&config, &origin, &outbox, &metrics));
+        let (instance, metrics, denials) = (config.instance.name.clone(), told.0.clone(), told.1.clone());
+        let opened = tokio::task::spawn_blocking(move || Self::open(&config, &origin, &outbox, (&metrics, &denials)));
         opened.await.unwrap_or_else(|_| Self::silent(&instance))
     }
 
     /// Opens the outboxes. Asks nobody anything.
-    fn open(config: &Config, origin: &Origin, dir: &Path, metrics: &Arc<Metrics>) -> Self {
+    fn open(config: &Config, origin: &Origin, dir: &Path, told: (&Arc<Metrics>, &Denials)) -> Self {
         let mut voices = Vec::new();
         for host in hosts_of(config, origin) {
             match host {
                 Ok(host) => {
                     let (repository, identity) = (&origin.repository.name, origin.mirror.url().identity());
-                    voices.push(Voice::open(host, repository, &identity, dir, metrics));
+                    voices.push(Voice::open(host, repository, &identity, dir, told));
                 }
                 Err(problem) => tracing::error!(%problem, "statuses are not sent there"),
             }

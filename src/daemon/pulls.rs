@@ -140,8 +140,15 @@ impl Look {
 
     /// Plans one, and says what came of it, unless it was said: by this process (`before`), or by an earlier one.
     async fn plan(&self, client: &Arc<HostClient>, pull: &Pull, before: Option<Words>) -> Result<Words, Problem> {
-        let (mirror, fetch) = (self.origin.mirror.clone(), pull.fetch.clone());
-        let head = off_thread(move || Ok(mirror.resolve(&fetch)?)).await?;
+        let (mirror, fetch, wanted) = (self.origin.mirror.clone(), pull.fetch.clone(), pull.head.clone());
+        let resolve = move || {
+            let head = mirror.resolve(&fetch)?;
+            // A pull request that was pushed to while it was closed keeps its old reference on some hosts (Gitea): the
+            // commit itself is there all the same, unless it is a fork's.
+            let moved = !head.as_str().starts_with(&wanted);
+            Ok(if moved { mirror.resolve(&wanted).unwrap_or(head) } else { head })
+        };
+        let head = off_thread(resolve).await?;
         if !head.as_str().starts_with(&pull.head) {
             return Err(Problem::new("HeadMoved", format!("its head is {} by now", head.short(7))));
         }

@@ -8,6 +8,7 @@ use crate::config::{Config, Webhook};
 use crate::engine::Engine;
 use crate::object::{Gk, Problem};
 use crate::render::Tools;
+use crate::report::Denials;
 use crate::server::{Metrics, Readiness, Server};
 use crate::workspace::{Origin, read_secret};
 use std::collections::BTreeMap;
@@ -68,6 +69,7 @@ impl Daemon {
                     readiness: readiness.clone(),
                     herald: Herald::silent(&self.config.instance.name).into(),
                     outbox: self.outbox.clone(),
+                    denials: Denials::default(),
                     hints,
                     shutdown: shutdown.clone(),
                 }

@@ -17,7 +17,7 @@ use crate::inventory::identity::scope_name;
 use crate::object::Problem;
 use crate::outcome::Ending;
 use crate::render::Tools;
-use crate::report::{ContextKind, State, Timings};
+use crate::report::{ContextKind, Denials, State, Timings};
 use crate::scope::{Member, Neighbours};
 use crate::server::webhook::Change;
 use crate::server::{Metrics, Readiness};
@@ -59,6 +59,8 @@ pub struct ScopeTask {
     pub herald: Arc<Herald>,
     /// Where reports wait.
     pub outbox: PathBuf,
+    /// Hosts that let none of them in.
+    pub denials: Denials,
     /// What Git hosts notify of.
     pub hints: UnboundedReceiver<Change>,
     /// Ends it.
@@ -137,7 +139,9 @@ impl ScopeTask {
             match (leads(until), &term) {
                 (true, None) => {
                     term = Some(self.shutdown.child_token());
-                    self.herald = Arc::new(Herald::of(&self.config, &self.origin, &self.outbox, &self.metrics).await);
+                    self.herald = Arc::new(
+                        Herald::of(&self.config, &self.origin, &self.outbox, (&self.metrics, &self.denials)).await,
+                    );
                 }
                 (false, Some(ended)) => {
                     // Somebody else's scope now: not one more write, not one more word.
@@ -308,6 +312,10 @@ impl ScopeTask {
                     // An earlier process told of a failure that passed while nobody looked.
                     if herald.failed(&head).is_some_and(|last| last != state) {
                         herald.begin_again(&head, "syncing");
+                    }
+                    if timings.seen_to_applied_ms.is_some() && herald.last(ContextKind::Sync, &head) == Some(state) {
+                        // The commit has its status already: a cluster that lost what it had.
+                        tracing::info!(revision = head.short(7), "brought about once more: {text}");
                     }
                     herald.say(ContextKind::Sync, &head, state, &text, timings);
                     // Health is that of the newest revision: each one is told, though nothing changed.
@@ -628,7 +636,7 @@ impl ScopeTask {
         let mut tasks = Vec::new();
         let mut each = Vec::new();
         for (engine, _) in self.clusters.values() {
-            let lease = ScopeLease::new(engine.client.clone(), &engine.parents, &scope);
+            let lease = ScopeLease::new(engine.client.clone(), &engine.parents, &scope).telling(self.denials.clone());
             let (ours, task) = lead(lease, self.shutdown.clone());
             each.push(ours);
             tasks.push(task);

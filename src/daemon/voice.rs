@@ -7,7 +7,7 @@ use crate::hosts::Host;
 use crate::object::Digest;
 use crate::report::letters::{Letter, Letters};
 use crate::report::outbox::Pass;
-use crate::report::{Ledger, Note, Outbox, Reporter as _};
+use crate::report::{Denials, Ledger, Note, Outbox, Reporter as _};
 use crate::server::Metrics;
 use crate::source::Revision;
 use jiff::Timestamp;
@@ -37,7 +37,13 @@ pub(super) struct Voice {
 
 impl Voice {
     /// Takes up what an earlier process left, and begins to send.
-    pub(super) fn open(host: Host, repository: &str, identity: &str, dir: &Path, metrics: &Arc<Metrics>) -> Self {
+    pub(super) fn open(
+        host: Host,
+        repository: &str,
+        identity: &str,
+        dir: &Path,
+        told: (&Arc<Metrics>, &Denials),
+    ) -> Self {
         let place = dir.join(Digest::of_bytes(host.place(identity).as_bytes()).short(16));
         let outbox = Arc::new(Outbox::open(&place, CAPACITY).unwrap_or_else(|error| {
             tracing::warn!(%error, "reports are kept in memory only");
@@ -51,7 +57,8 @@ impl Voice {
             letters: letters.clone(),
             host: host.clone(),
             repository: repository.to_owned(),
-            metrics: metrics.clone(),
+            metrics: told.0.clone(),
+            denials: told.1.clone(),
             denied: false,
         };
         let sender = std::thread::spawn(move || carrier.run(&woken));
@@ -128,6 +135,7 @@ struct Carrier {
     host: Host,
     repository: String,
     metrics: Arc<Metrics>,
+    denials: Denials,
     /// Revisions of which an earlier process left something unsent, and of which nobody has looked yet what the host has.
     left: HashSet<Revision>,
     /// The host lets nothing in.
@@ -192,6 +200,11 @@ impl Carrier {
         }
         let denied = pass.denied || (self.denied && pass.sent == 0);
         self.metrics.reports(repository, host, self.outbox.len(), denied);
+        match pass.failed.first().filter(|_| pass.denied) {
+            Some(failure) => self.denials.set(host, Some(failure)),
+            None if !denied => self.denials.set(host, None),
+            None => {}
+        }
         self.denied = denied;
     }
 

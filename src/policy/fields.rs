@@ -30,7 +30,7 @@ const MAX_AUDIT_ANNOTATIONS: usize = 20;
 const MAX_VALUE_EXPRESSION: usize = 5 * 1024;
 
 /// Words that are no CEL identifiers, though they look like some.
-const RESERVED: [&str; 22] = [
+pub const RESERVED: [&str; 21] = [
     "true",
     "false",
     "null",
@@ -52,7 +52,6 @@ const RESERVED: [&str; 22] = [
     "var",
     "void",
     "while",
-    "",
 ];
 
 /// What is wrong: the field below `spec`, and why.

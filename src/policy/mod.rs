@@ -41,7 +41,7 @@ mod worker;
 pub use admit::{Denied, admit};
 pub use error::PolicyError;
 pub use evaluate::{evaluate, judge_writes};
-pub use fields::binding_faults;
+pub use fields::{RESERVED, binding_faults};
 pub use lines::FieldLines;
 pub use resources::{Facts, Resource, assumed_user, builtin_resource};
 pub use review::{Effect, Request, Verdict};

@@ -265,7 +265,14 @@ mod tests {
         assert!(!root.exists());
         // Its child went with it.
         let pid = std::fs::read_to_string(dir.path().join("pid")).unwrap();
-        let state = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+        let stat = format!("/proc/{}/stat", pid.trim());
+        let state = || std::fs::read_to_string(&stat).unwrap_or_default();
+        // A signal takes a moment where the processors are busy.
+        let until = std::time::Instant::now() + Duration::from_secs(10);
+        while !state().is_empty() && !state().contains(") Z ") && std::time::Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let state = state();
         assert!(state.is_empty() || state.contains(") Z "), "{state}");
         let small = Limits { output_bytes: 1000, ..Limits::default() };
         let (text, ..) = run_script("while :; do echo xxxxxxxxxxxxxxxxxxxx; done", small).await;

@@ -8,6 +8,7 @@
 
 pub mod approval;
 pub mod base_note;
+mod denials;
 pub mod git_notes;
 pub mod host;
 pub mod ledger;
@@ -31,6 +32,7 @@ pub mod sync_report;
 mod wording;
 pub mod yaml_text;
 
+pub use denials::Denials;
 pub use git_notes::GitNotes;
 pub use ledger::Ledger;
 pub use log::{Log, LogCommit};

@@ -130,11 +130,22 @@ fn statuses_wait_for_a_token() {
     assert!(status.contains("Reports on shop do not reach their host (gitea): ") && status.contains("401"), "{status}");
     std::fs::write(&own, hosted.host.token()).unwrap();
     daemon.eventually("they come later", || (hosted.states(&commit, "sync") == ["pending", "success"]).then_some(()));
-    assert!(!output(&["status"]).contains("do not reach"));
+    daemon.eventually("status says no more of it", || (!output(&["status"]).contains("do not reach")).then_some(()));
+
+    // One that may read, and not write: only whoever writes meets that.
+    std::fs::write(&own, hosted.host.token_for("reads-only", "read:repository")).unwrap();
+    hosted.scratch.replace("web/app.yaml", "web:1.0", "web:1.1");
+    let next = hosted.scratch.push("next");
+    let told = daemon.eventually("status tells of it", || {
+        Some(output(&["status"])).filter(|status| status.contains("Reports on shop do not reach their host (gitea): "))
+    });
+    assert_eq!(told.matches("do not reach").count(), 1, "{told}");
+    std::fs::write(&own, hosted.host.token()).unwrap();
+    daemon.eventually("they come, too", || (hosted.states(&next, "sync") == ["pending", "success"]).then_some(()));
     // No notes in a repository that reports to its host: the host is asked.
     let log = output(&["log", "--revision", &commit]);
     assert!(log.contains(&format!("{}/sync", hosted.scratch.instance)) && log.contains("success"), "{log}");
-    assert_eq!(daemon.log().matches("statuses wait until somebody mends this").count(), 1);
+    assert_eq!(daemon.log().matches("statuses wait until somebody mends this").count(), 2);
     assert!(!daemon.log().contains(hosted.host.token()) && !daemon.log().contains("\"wrong\""));
 }
 
