@@ -25,7 +25,7 @@ pub async fn run(args: &Run) -> Result<Exit, Vec<Problem>> {
     let metrics = Arc::new(Metrics::new());
     let readiness = Readiness::waiting_for("daemon");
     let mut reload = args.common.config.as_deref().and_then(Reload::of);
-    let mut setup = with_keys(Setup::new(&args.common).await?)?;
+    let mut setup = with_keys(Setup::strict(&args.common).await?)?;
     let server = serve(args.listen, metrics.clone(), readiness.clone()).await.map_err(one)?;
     tracing::info!(address = %server.address(), "serving /healthz, /readyz and /metrics");
     let shutdown = CancellationToken::new();
@@ -38,7 +38,7 @@ pub async fn run(args: &Run) -> Result<Exit, Vec<Problem>> {
         round.cancel();
         let _ = running.await;
         match changed {
-            true if !shutdown.is_cancelled() => match Setup::new(&args.common).await.and_then(with_keys) {
+            true if !shutdown.is_cancelled() => match Setup::strict(&args.common).await.and_then(with_keys) {
                 Ok(fresh) => setup = setup.replaced_by(fresh),
                 Err(problems) => tracing::error!("the configuration is kept: {}", said(&problems)),
             },

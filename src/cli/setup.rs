@@ -39,12 +39,24 @@ impl Setup {
     /// # Errors
     /// Everything that is wrong, each with its place.
     pub async fn new(common: &Common) -> Result<Self, Vec<Problem>> {
+        Self::read(common, false).await
+    }
+
+    /// The same for what applies commits: under no settings but those of a branch that was reached.
+    ///
+    /// # Errors
+    /// As [`Setup::new`], and when the repository cannot be reached.
+    pub async fn strict(common: &Common) -> Result<Self, Vec<Problem>> {
+        Self::read(common, true).await
+    }
+
+    async fn read(common: &Common, strict: bool) -> Result<Self, Vec<Problem>> {
         let cache_dir = workspace::default_cache_dir().join("git");
         let here = Path::new(".");
         let (mut config, from_file, base) = match (&common.config, &common.repo) {
             (Some(file), _) => (read_file(file)?, true, file.parent().unwrap_or(here).to_owned()),
             (None, Some(_)) => {
-                let (config, from_file) = of_repository(common, &cache_dir).await?;
+                let (config, from_file) = of_repository(common, &cache_dir, strict).await?;
                 (config, from_file, here.to_owned())
             }
             (None, None) if Path::new(CONFIG_FILE).exists() => {
@@ -75,8 +87,13 @@ impl Setup {
             // A checkout of what is planned, which lies elsewhere: the file here is the revision's own.
             let head = origin.tip(&origin.resolve(head).await.map_err(one)?).await.map_err(one)?;
             let here = std::fs::read(CONFIG_FILE).ok();
-            if here.is_none() || head.tree.file(CONFIG_FILE).ok().map(|bytes| &**bytes) != here.as_deref() {
-                return Ok(setup);
+            // A repository without such a file: the one here is somebody's own.
+            let (Some(here), Ok(there)) = (here, head.tree.file(CONFIG_FILE)) else { return Ok(setup) };
+            if here != **there {
+                let text = format!("the {CONFIG_FILE} here is not the one of {}", head.revision.short(7));
+                let hint = "whose settings count is not clear, and a branch must not bring its own: add --repo . to plan \
+                            by the base's, or --config FILE to name yours";
+                return Err(one(Problem::new("WhoseSettings", text).hint(hint)));
             }
         }
         let tip = origin.tip(&origin.resolve(Some(revision)).await.map_err(one)?).await.map_err(one)?;
@@ -329,11 +346,12 @@ fn open_all(config: &Config, base: &Path, cache_dir: &Path) -> Result<Vec<Origin
 }
 
 /// The configuration of `--repo`: the file at the root of the tracked branch if there is one, else what the flags say.
-async fn of_repository(common: &Common, cache_dir: &Path) -> Result<(Config, bool), Vec<Problem>> {
+async fn of_repository(common: &Common, cache_dir: &Path, strict: bool) -> Result<(Config, bool), Vec<Problem>> {
     let plain = Config::from_flags(&flags(common)).map_err(|e| one(e.into()))?;
     let Some(repository) = plain.repositories.first() else { return Ok((plain, false)) };
     let origin = Origin::open(repository, Path::new("."), cache_dir).map_err(one)?;
-    let head = origin.resolve_or_known(None).await.map_err(one)?;
+    let head = if strict { origin.resolve(None).await } else { origin.resolve_or_known(None).await };
+    let head = head.map_err(one)?;
     let tip = origin.tip(&head).await.map_err(one)?;
     match in_tree(&plain, common.path.as_deref(), &tip) {
         Some(config) => Ok((config?, true)),

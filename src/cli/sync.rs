@@ -71,7 +71,7 @@ async fn sync_all(args: &Sync, report: &mut SyncReport) -> Result<Exit, Vec<Prob
         Ok(timeout) => timeout.map(|d| d.0),
         Err(why) => return Err(vec![Problem::new("BadDuration", format!("--timeout: {why}"))]),
     };
-    let mut setup = Setup::new(&args.common).await?;
+    let mut setup = Setup::strict(&args.common).await?;
     let mut problems = Vec::new();
     let mut exit = Exit::Done;
     let cancel = cancel_on_signal();

@@ -56,7 +56,9 @@ pub async fn suspend(args: &OneApp, suspended: bool) -> Result<Exit, Vec<Problem
     rollback::change(&scene.engine, &member.app, |stored| {
         stored.parent.suspended = suspended;
         // Whoever syncs again has not seen what nobody reviewed: that needs a word of its own.
-        if !suspended && stays(&stored.parent).is_none() {
+        // Whichever content it is on: the host may be out of reach, and what is known here older than that.
+        let unreviewed = stored.parent.hold.as_ref().is_some_and(crate::inventory::Hold::is_unreviewed);
+        if !suspended && !unreviewed {
             stored.parent.hold = None;
         }
     })

@@ -491,7 +491,7 @@ impl AppTask {
             self.give_answer(mind, &target, end, report).await;
         }
         let back = mind.meant.as_ref().map(|meant| meant.revision.clone());
-        let waits = mind.waits && end == Ending::Refused;
+        let waits = mind.waits;
         let outcome = Outcome { app: name, ending: end, message: text, timings, back, waits, follows: false };
         self.say(&targets, &target, &outcome);
     }

@@ -75,6 +75,11 @@ impl Board {
         self.ended.get(app).map(|outcome| outcome.ending)
     }
 
+    /// True if deletions of an app other than this one wait.
+    pub fn has_waiting_besides(&self, app: &AppName) -> bool {
+        self.ended.iter().any(|(name, outcome)| outcome.waits && name != app)
+    }
+
     /// True if an app's deletions wait for another one.
     pub fn has_waiting(&self) -> bool {
         self.ended.values().any(|outcome| outcome.waits)

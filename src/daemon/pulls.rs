@@ -11,7 +11,7 @@ use crate::engine::Engine;
 use crate::inventory::Review;
 use crate::merge_plan::{Ground, MergePlan, Taken, Verdict, plan_merge};
 use crate::object::Problem;
-use crate::plan::change::PlanReport;
+use crate::plan::change::{Action, AppPlan, Change, PlanReport};
 use crate::render::Tools;
 use crate::report::host::Pull;
 use crate::report::host::wire::HostClient;
@@ -268,8 +268,16 @@ fn cannot_end(plan: &PlanReport) -> Option<(State, String)> {
     // What is certain first.
     all.sort_by_key(|(uncertain, ..)| *uncertain);
     let (uncertain, object, why) = all.first()?;
+    // What another app changes (a quota, an account), or what makes room, is not in the forecast of this one.
+    let changes = |app: &AppPlan| app.changes.iter().any(|change| change.actions != [Action::None]);
+    let makes_room = |change: &Change| {
+        change.object != **object
+            && [Action::Scale, Action::Prune, Action::Replace].iter().any(|a| change.actions.contains(a))
+    };
+    let uncertain =
+        *uncertain || plan.apps.iter().filter(|app| changes(app)).count() > 1 || plan.pending().any(makes_room);
     let more = if all.len() == 1 { String::new() } else { format!(" (and {} more)", all.len() - 1) };
-    Some((if *uncertain { State::Success } else { State::Failure }, format!("{object}{more}: {why}")))
+    Some((if uncertain { State::Success } else { State::Failure }, format!("{object}{more}: {why}")))
 }
 
 async fn blocking<T: Send + 'static>(
@@ -285,7 +293,7 @@ async fn blocking<T: Send + 'static>(
 mod tests {
     use super::*;
     use crate::object::{Gk, ObjectKey};
-    use crate::plan::change::{Action, AppPlan, Change, Forecast};
+    use crate::plan::change::Forecast;
     use crate::report::base_note::MergeReport;
     use crate::report::object_diff::ObjectDiffs;
 

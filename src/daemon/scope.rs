@@ -114,6 +114,11 @@ struct Mind {
     looked: Option<Timestamp>,
     /// An app that is gone from Git stopped amid its sync: what it has written by then is to be pruned.
     left: bool,
+    /// An app is not held or suspended any more, or works again, since its neighbours were looked at.
+    lifted: bool,
+    /// Apps that want what they delete reviewed by what counted before a commit, and the commit: as long as that is the
+    /// head, however often it is looked at.
+    guarded: Option<(Revision, BTreeSet<String>)>,
     /// Apps that were asked for a sync and want to know first where the branch is.
     asking: Vec<AppName>,
     /// Until when this process may write.
@@ -251,6 +256,7 @@ impl ScopeTask {
             }
             match word {
                 Said::Asked(app) => {
+                    mind.left |= mind.board.has_waiting();
                     mind.asking.push(app);
                     return true;
                 }
@@ -258,9 +264,12 @@ impl ScopeTask {
                     mind.left = true;
                     return true;
                 }
-                Said::Lifted if mind.board.has_waiting() => {
-                    mind.left = true;
-                    return true;
+                Said::Lifted => {
+                    mind.lifted = true;
+                    mind.left |= mind.board.has_waiting();
+                    if mind.left {
+                        return true;
+                    }
                 }
                 word => {
                     self.take(mind, word);
@@ -294,9 +303,11 @@ impl ScopeTask {
                 if revision != head || outcome.ending == Ending::Superseded {
                     return;
                 }
-                // What waited for it looks again, by what is known of it now.
+                // What waits for it looks again, by what is known of it now: whichever of the two ends first.
                 let mended = mind.board.ending(&outcome.app).is_some_and(|before| before != Ending::Done);
-                mind.left |= mended && outcome.ending == Ending::Done && mind.board.has_waiting();
+                mind.lifted |= mended && outcome.ending == Ending::Done;
+                let waiting = outcome.waits || mind.board.has_waiting_besides(&outcome.app);
+                mind.left |= waiting && mind.lifted;
                 let moves = mind.line.ended(&outcome.app, outcome.ending, outcome.back.as_ref());
                 for app in &moves.again {
                     mind.board.await_again(app.clone());
@@ -434,6 +445,20 @@ impl ScopeTask {
         }
     }
 
+    /// The apps that wanted their deletions reviewed before this commit: one that switches `require_plan` off is still
+    /// judged by it.
+    fn guarded(&self, mind: &mut Mind, tip: &Tip) -> BTreeSet<String> {
+        if let Some((of, apps)) = &mind.guarded
+            && *of == tip.revision
+        {
+            return apps.clone();
+        }
+        let before = self.origin.apps(&self.config, &tip.tree).unwrap_or_default();
+        let apps: BTreeSet<String> = before.into_iter().filter(|app| app.require_plan).map(|app| app.name).collect();
+        mind.guarded = Some((tip.revision.clone(), apps.clone()));
+        apps
+    }
+
     /// Learns what was said before this process began, where that is not known yet: at once where hosts answer soon, else
     /// whenever they do.
     async fn recall(&self, head: &Revision) {
@@ -458,10 +483,9 @@ impl ScopeTask {
         (say, term): (&UnboundedSender<Said>, &CancellationToken),
     ) -> Result<(), Trouble> {
         let tip = self.origin.tip(head).await.map_err(|p| Trouble::lasting(vec![p]))?;
-        // A commit that switches `require_plan` off is still judged by it.
-        let earlier = self.origin.apps(&self.config, &tip.tree).unwrap_or_default();
-        let guarded: BTreeSet<String> =
-            earlier.into_iter().filter(|app| app.require_plan).map(|app| app.name).collect();
+        // Whoever goes on from here is known by what is read below.
+        mind.lifted = false;
+        let guarded = self.guarded(mind, &tip);
         match (self.read_config)(&tip) {
             Some(Ok(config)) => self.config = config,
             Some(Err(problems)) => return Err(Trouble::lasting(problems)),

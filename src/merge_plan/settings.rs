@@ -35,12 +35,27 @@ pub(super) fn compare(ground: Ground<'_>, base: &SourceTree, merge: &SourceTree)
     let Some(Ok(old)) = read(base).filter(|old| old.as_ref().is_ok_and(|old| old.apps == ground.config.apps)) else {
         return Ok(out);
     };
-    let Some(new) = read(merge) else { return Ok(out) };
+    let Some(new) = read(merge) else {
+        let text = format!("{CONFIG_FILE} is gone, and with it policies, guards and every setting of the apps");
+        out.notices.push(text.clone());
+        out.unplanned = Some(text);
+        return Ok(out);
+    };
     let new = new.map_err(|errors| errors.into_iter().map(Problem::from).collect::<Vec<_>>())?;
     let (before, after) = (apps(ground.origin, &old, merge), apps(ground.origin, &new, merge)?);
     let (moved, unguarded) = differences(&before.unwrap_or_default(), &after);
     if !unguarded.is_empty() {
         out.notices.push(format!("it switches `require_plan` off for {}", unguarded.join(", ")));
+    }
+    let off: Vec<String> = old
+        .policy
+        .paths
+        .iter()
+        .filter(|path| !new.policy.paths.contains(path))
+        .map(|path| format!("`{path}`"))
+        .collect();
+    if !off.is_empty() {
+        out.notices.push(format!("it switches the policies in {} off", off.join(", ")));
     }
     if !moved.is_empty() {
         let moved = moved.join("; ");

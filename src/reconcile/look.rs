@@ -111,9 +111,12 @@ pub(super) async fn facts(
         .map(|(gk, kind)| (gk.clone(), Resource { plural: kind.plural.clone(), namespaced: kind.namespaced }));
     let user = if policies.reads_user() { Some(engine.user().await.map_err(api_halt)?.clone()) } else { None };
     let mut facts = Facts { resources: resources.collect(), namespaces: namespace_labels(snapshot), user };
-    // What another app of the same commit makes or labels anew comes before what uses it.
+    // What another app of the same commit makes comes before what uses it. One that is there has the labels that it has:
+    // an app that may be refused, or held, must not take another one out of a policy's reach.
     for (name, labels) in namespaces {
-        facts.namespaces.entry(name.clone()).or_default().extend(labels.clone());
+        if !facts.namespaces.contains_key(name) {
+            facts.namespaces.insert(name.clone(), labels.clone());
+        }
     }
     Ok(facts.with_manifests(manifests))
 }

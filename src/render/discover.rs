@@ -216,7 +216,13 @@ pub(super) fn holds_manifest(name: &str, content: &[u8]) -> bool {
     if lines.clone().any(starts(b"apiVersion:")) && lines.any(starts(b"kind:")) {
         return true;
     }
-    let Some(text) = readable(content) else { return true };
+    let Some(text) = readable(content) else {
+        // Of text in 16 bits the zeros are left. What is no text at all (encrypted, a picture) makes no new app; one that is
+        // known and says nothing any more is refused elsewhere.
+        let plain: Vec<u8> = content.iter().copied().filter(|byte| *byte != 0).collect();
+        let mentions = |word: &[u8]| plain.windows(word.len()).any(|window| window == word);
+        return mentions(b"apiVersion") && mentions(b"kind");
+    };
     let content = text.as_bytes();
     let mentions = |word: &[u8]| content.windows(word.len()).any(|window| window == word);
     if !mentions(b"apiVersion") || !mentions(b"kind") {
@@ -342,7 +348,7 @@ mod tests {
         let entries = files.map(|(path, content)| (path.to_owned(), Entry::File(content.into())));
         let tree = SourceTree::new(Revision::parse(&"0".repeat(40)).unwrap(), entries).unwrap();
         let apps = discover_apps(&tree, "", "r").unwrap();
-        assert_eq!(apps.iter().map(|app| app.name.as_str()).collect::<Vec<_>>(), ["a", "b", "c", "d", "e"]);
+        assert_eq!(apps.iter().map(|app| app.name.as_str()).collect::<Vec<_>>(), ["a", "b", "c", "d"]);
     }
 
     #[test]

@@ -11,8 +11,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Percent of a file that is the same after a rename.
 const ENOUGH: usize = 50;
-/// Files on either side that are compared; beyond that libgit2's own judgement stands.
-const MOST: usize = 300;
+/// Files on either side that are compared; beyond that libgit2's own judgement stands. (Who opens a pull request chooses
+/// how many there are.)
+const MOST: usize = 100;
+/// Bytes of a file that is compared.
+const LARGEST: usize = 256 * 1024;
 /// Longest line that is compared as one, as in Git.
 const CHUNK: usize = 64;
 
@@ -79,7 +82,18 @@ fn side(repo: &Repository, from: &Tree<'_>, to: &Tree<'_>) -> Result<Side, Error
     if gone.len() > MOST || new.len() > MOST {
         gone.clear();
     }
-    let is_renamed = |old: &Oid| new.contains(old) || new.iter().any(|new| are_similar(repo, *old, *new));
+    let odb = repo.odb()?;
+    let size = |id: &Oid| odb.read_header(*id).map_or(0, |(size, _)| size);
+    let new: Vec<(Oid, usize)> = new.into_iter().map(|id| (id, size(&id))).collect();
+    let is_renamed = |old: &Oid| {
+        let before = size(old);
+        new.iter().any(|(new, after)| {
+            let (smaller, larger) = (before.min(*after), before.max(*after));
+            let near = smaller * 100 >= larger * ENOUGH;
+            // What is too large to look into may be one.
+            new == old || (near && (larger > LARGEST || are_similar(repo, *old, *new)))
+        })
+    };
     gone.retain(|_, old| !is_renamed(old));
     Ok(Side { touched, gone: gone.into_keys().collect() })
 }

@@ -10,11 +10,13 @@ use cel::common::types::{CelBool, CelInt, CelList, CelString, STRING_TYPE};
 use cel::common::value::{CowVal, Val};
 use cel::parser::Macro;
 use cel::{DeclarationError, Env, ExecutionError};
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// Compiled size of one expression, in bytes.
-const SIZE_LIMIT: usize = 1 << 20;
+/// Compiled size of one expression, in bytes: counted Unicode classes take some.
+const SIZE_LIMIT: usize = 32 << 20;
 /// RE2's limit of a repetition.
 const MOST_REPEATED: u32 = 1000;
 
@@ -38,7 +40,28 @@ pub(in crate::policy) fn register(env: &mut Env) -> Result<(), DeclarationError>
     }))
 }
 
+/// Patterns that a thread remembers: a policy asks for the same ones again for every object.
+const REMEMBERED: usize = 8;
+
+thread_local! {
+    static PATTERNS: RefCell<HashMap<String, regex::Regex>> = RefCell::default();
+}
+
 fn compile(function: &str, pattern: &str) -> Result<regex::Regex, ExecutionError> {
+    if let Some(known) = PATTERNS.with_borrow(|known| known.get(pattern).cloned()) {
+        return Ok(known);
+    }
+    let regex = translated(function, pattern)?;
+    PATTERNS.with_borrow_mut(|known| {
+        if known.len() >= REMEMBERED {
+            known.clear();
+        }
+        known.insert(pattern.to_owned(), regex.clone());
+    });
+    Ok(regex)
+}
+
+fn translated(function: &str, pattern: &str) -> Result<regex::Regex, ExecutionError> {
     let built = from_re2(pattern)
         .and_then(|pattern| regex::RegexBuilder::new(&pattern).size_limit(SIZE_LIMIT).build().map_err(|_| INVALID));
     built.map_err(|why| ExecutionError::function_error(function, why))
@@ -140,7 +163,10 @@ pub(in crate::policy) fn from_re2(pattern: &str) -> Result<String, &'static str>
 fn bounds(rest: &Peekable<Chars<'_>>) -> Option<(String, usize)> {
     let text: String = rest.clone().take_while(|c| *c != '}').collect();
     let closed = rest.clone().nth(text.chars().count()) == Some('}');
-    let number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    // No leading zeros: `x{01}` is text.
+    let number = |part: &str| {
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()) && (part == "0" || !part.starts_with('0'))
+    };
     let fits = match text.split_once(',') {
         None => number(&text),
         Some((from, to)) => number(from) && (to.is_empty() || number(to)),
@@ -249,12 +275,13 @@ fn character(rest: &mut Peekable<Chars<'_>>) -> Result<char, &'static str> {
             of(code)
         }
         'x' => {
+            let braced = rest.peek() == Some(&'{');
             let digits: String = if rest.next_if_eq(&'{').is_some() {
                 rest.by_ref().take_while(|c| *c != '}').collect()
             } else {
                 rest.by_ref().take(2).collect()
             };
-            if digits.len() < 2 && digits.is_empty() {
+            if (!braced && digits.len() != 2) || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
                 return Err(UNKNOWN);
             }
             of(u32::from_str_radix(&digits, 16).map_err(|_| UNKNOWN)?)
@@ -296,7 +323,7 @@ fn class(rest: &mut Peekable<Chars<'_>>, out: &mut String) -> Result<(), &'stati
             return Ok(());
         }
         first = false;
-        if c == '[' && posix(rest, out) {
+        if c == '[' && posix(rest, out)? {
             continue;
         }
         if c == '\\' {
@@ -343,13 +370,20 @@ fn member(rest: &mut Peekable<Chars<'_>>) -> Result<char, &'static str> {
 }
 
 /// `[:alpha:]` in a class, which both know; false where it is none.
-fn posix(rest: &mut Peekable<Chars<'_>>, out: &mut String) -> bool {
+fn posix(rest: &mut Peekable<Chars<'_>>, out: &mut String) -> Result<bool, &'static str> {
+    use std::fmt::Write as _;
+    const NAMES: [&str; 14] = [
+        "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space", "upper",
+        "word", "xdigit",
+    ];
     let text: String = rest.clone().take(12).collect();
-    let Some(end) = text.find(":]").filter(|_| text.starts_with("[:")) else { return false };
-    let Some(whole) = text.get(..end + 2) else { return false };
-    out.push_str(whole);
-    rest.nth(whole.chars().count() - 1);
-    true
+    let Some((name, _)) = text.strip_prefix("[:").and_then(|rest| rest.split_once(":]")) else { return Ok(false) };
+    if !NAMES.contains(&name.trim_start_matches('^')) {
+        return Err("the pattern has a class like `[:foo:]` that RE2 does not know");
+    }
+    let _ = write!(out, "[:{name}:]");
+    rest.nth(name.chars().count() + 3);
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -424,6 +458,12 @@ mod tests {
             (r"a\", "a", None),
             (r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$", "a-b.c", Some(true)),
             (r"^# x$", "# x", Some(true)),
+            (r"^[[:]]$", ":]", Some(true)),
+            (r"[[:foo:]]", "f", None),
+            (r"^x{01}$", "x{01}", Some(true)),
+            (r"\xA", "a", None),
+            (r"\x+A", "a", None),
+            (r"^[\p{L}\p{N} ._-]{1,253}$", "a b", Some(true)),
         ] {
             assert_eq!(is_match(pattern, text), expected, "{pattern} on {text:?}: {:?}", from_re2(pattern));
         }
