@@ -89,7 +89,9 @@ impl Setup {
             let here = std::fs::read(CONFIG_FILE).ok();
             // A repository without such a file: the one here is somebody's own.
             let (Some(here), Ok(there)) = (here, head.tree.file(CONFIG_FILE)) else { return Ok(setup) };
-            if here != **there {
+            // What is the base itself is planned by the base's, whatever lies here.
+            let is_base = origin.resolve(Some(revision)).await.is_ok_and(|base| base == head.revision);
+            if !is_base && here != **there {
                 let text = format!("the {CONFIG_FILE} here is not the one of {}", head.revision.short(7));
                 let hint = "whose settings count is not clear, and a branch must not bring its own: add --repo . to plan \
                             by the base's, or --config FILE to name yours";
