@@ -272,7 +272,11 @@ on_every_cluster! {
     fn case_24_b_a_full_quota_does_not_deadlock(cluster) {
         let app = Scratch::new(cluster, "quota");
         let ns = app.namespace.clone();
-        app.write("a/q.yaml", &quota(2)).write("a/a.yaml", &service("a", "")).write("a/b.yaml", &service("b", "")).commit("one");
+        // The quota first: what is created before the server has counted anything is counted five minutes later.
+        app.write("a/q.yaml", &quota(2)).commit("quota");
+        app.run("sync").exits(0);
+        cluster.eventually("the quota to count", || cluster.object(&ns, "resourcequota/q")["status"]["used"]["services"] == "0");
+        app.write("a/a.yaml", &service("a", "")).write("a/b.yaml", &service("b", "")).commit("one");
         app.run("sync").exits(0);
         cluster.eventually("the quota to be counted", || cluster.object(&ns, "resourcequota/q")["status"]["used"]["services"] == "2");
         app.remove("a/b.yaml").write("a/c.yaml", &service("c", "")).commit("two");
