@@ -8,11 +8,12 @@ use crate::daemon::scope::ReadConfig;
 use crate::hosts::unusable_keys;
 use crate::object::Problem;
 use crate::server::{Metrics, Readiness};
-use crate::workspace;
+use crate::workspace::{self, CONFIG_FILE};
 use notify::{RecursiveMode, Watcher};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::mpsc::Receiver;
 use tokio_util::sync::CancellationToken;
 
@@ -65,8 +66,16 @@ async fn daemon(setup: &mut Setup, args: &Run) -> Result<Daemon, Problem> {
     // The file at the root of the tracked branch is read anew with each commit, unless a file was named.
     let from_tree = args.common.config.is_none() && args.common.repo.is_some();
     let path = args.common.path.clone();
+    let seen = AtomicBool::new(setup.from_file);
     let read_config: ReadConfig = Arc::new(move |tip| {
         let read = if from_tree { in_tree(&flags, path.as_deref(), tip) } else { None };
+        // Without it every app would be another one, elsewhere, under no policy: nobody means that by a deletion.
+        if from_tree && read.is_none() && seen.load(Ordering::Relaxed) {
+            let text = format!("{CONFIG_FILE} is gone from the branch; what runs stays as it is");
+            let hint = "bring it back, or give the daemon a file with --config FILE";
+            return Some(Err(one(Problem::new("SettingsGone", text).hint(hint))));
+        }
+        seen.fetch_or(read.is_some(), Ordering::Relaxed);
         read.map(|parsed| {
             parsed.map(|mut config| {
                 // Where clusters are is said at the start: a commit does not move the daemon to another one.

@@ -355,8 +355,19 @@ async fn of_repository(common: &Common, cache_dir: &Path, strict: bool) -> Resul
     let head = if strict { origin.resolve(None).await } else { origin.resolve_or_known(None).await };
     let head = head.map_err(one)?;
     let tip = origin.tip(&head).await.map_err(one)?;
-    match in_tree(&plain, common.path.as_deref(), &tip) {
-        Some(config) => Ok((config?, true)),
+    if let Some(config) = in_tree(&plain, common.path.as_deref(), &tip) {
+        return Ok((config?, true));
+    }
+    // Without it every app would be another one, elsewhere, under no policy: what is applied then has to be meant.
+    let (mirror, at) = (origin.mirror.clone(), head.clone());
+    let gone = workspace::off_thread(move || Ok(mirror.removed(&at, CONFIG_FILE)?)).await.map_err(one)?;
+    match gone.filter(|_| strict && common.path.is_none()) {
+        Some(by) => {
+            let text = format!("{CONFIG_FILE} is gone from the branch since {}", by.short(7));
+            let hint = "bring it back; or name one with --config FILE, or the apps' directory with --path DIR, to go on \
+                        without it: apps then have other names and settings";
+            Err(one(Problem::new("SettingsGone", text).hint(hint)))
+        }
         None => Ok((plain, false)),
     }
 }

@@ -703,7 +703,9 @@ impl AppTask {
         let name = (app.name.clone(), app.cluster.clone());
         let members: Vec<ObjectRef> = stored.parent.members.iter().map(|m| m.object.clone()).collect();
         self.vitals.follow(members.clone());
-        let look = self.vitals.look(&self.engine, false);
+        // Where nothing was ever written, nothing is known: no objects are not all healthy.
+        let nothing = members.is_empty() && matches!(mind.ending, Some(Ending::Failed | Ending::Refused));
+        let look = self.vitals.look(&self.engine, nothing);
         if let Some(at) = look.again {
             mind.recheck_at = Some(mind.recheck_at.map_or(at, |known| known.min(at)));
         }

@@ -32,8 +32,12 @@ pub(super) fn compare(ground: Ground<'_>, base: &SourceTree, merge: &SourceTree)
     };
     let read =
         |tree: &SourceTree| Some(Config::parse(&String::from_utf8_lossy(tree.file(CONFIG_FILE).ok()?), CONFIG_FILE));
-    let Some(Ok(old)) = read(base).filter(|old| old.as_ref().is_ok_and(|old| old.apps == ground.config.apps)) else {
-        return Ok(out);
+    let old = match read(base) {
+        // A base that is at fault itself: what counts is what was read last.
+        Some(Err(_)) => ground.config.clone(),
+        Some(Ok(old)) if old.apps == ground.config.apps => old,
+        // A file outside of the repository counts, or none.
+        _ => return Ok(out),
     };
     let Some(new) = read(merge) else {
         let text = format!("{CONFIG_FILE} is gone, and with it policies, guards and every setting of the apps");

@@ -32,6 +32,8 @@ use std::time::Duration;
 
 /// Longest subject line that is kept, in characters.
 const MAX_SUBJECT: usize = 500;
+/// Commits of a branch that are looked through for where a file went.
+const LOOK_BACK: usize = 200;
 /// Most commits that one call returns.
 const MAX_COMMITS: usize = 10_000;
 
@@ -354,6 +356,33 @@ impl GitMirror {
             };
             let commits = walk().map_err(|error| self.git_error(&error))?;
             commits.iter().map(commit_info).collect()
+        })
+    }
+
+    /// The newest commit that took a file away from a branch's history, among its last ones: by first parents.
+    ///
+    /// # Errors
+    /// If the revision is not there.
+    pub fn removed(&self, head: &Revision, file: &str) -> Result<Option<Revision>, GitError> {
+        self.reading(head, |repo| {
+            let find = || -> Result<Option<Oid>, git2::Error> {
+                let has = |commit: &git2::Commit<'_>| -> Result<bool, git2::Error> {
+                    Ok(commit.tree()?.get_path(Path::new(file)).is_ok())
+                };
+                let mut commit = repo.find_commit(Oid::from_str(head.as_str())?)?;
+                for _ in 0..LOOK_BACK {
+                    if has(&commit)? {
+                        return Ok(None);
+                    }
+                    let Ok(parent) = commit.parent(0) else { return Ok(None) };
+                    if has(&parent)? {
+                        return Ok(Some(commit.id()));
+                    }
+                    commit = parent;
+                }
+                Ok(None)
+            };
+            find().map_err(|error| self.git_error(&error))?.map(remote::revision).transpose()
         })
     }
 

@@ -12,6 +12,7 @@ on_both_clusters!(
     no_repairs,
     wishes,
     a_guard_is_not_lifted_by_what_it_guards_against,
+    a_file_that_is_gone_changes_nothing,
 );
 
 const QUIET: &str = "timeout = \"40s\"";
@@ -206,4 +207,27 @@ fn a_guard_is_not_lifted_by_what_it_guards_against(cluster: &Cluster) {
     scratch.remove("motd/extra.yaml");
     daemon.succeeds(&scratch, &scratch.push("gone, unguarded"));
     assert!(!there());
+}
+
+/// Without its settings every app would be another one, elsewhere: neither a commit nor a restart brings that about.
+fn a_file_that_is_gone_changes_nothing(cluster: &Cluster) {
+    let scratch = Scratch::quickstart("gone", QUIET);
+    let daemon = Daemon::start(&scratch, cluster);
+    daemon.succeeds(&scratch, &head(&scratch));
+    let settings = fs::read_to_string(scratch.path("work/driftless.toml")).unwrap();
+    scratch.remove("driftless.toml");
+    scratch.replace("web/app.yaml", "replicas: 1", "replicas: 2");
+    let gone = scratch.push("no settings");
+    let (state, words) = daemon.ended(&scratch, &gone);
+    assert!(state == "error" && words.contains("driftless.toml is gone from the branch"), "{state}: {words}");
+    assert_eq!(replicas(cluster, &scratch), Some(1));
+    let asked = daemon.command(&scratch, cluster, &["sync"]);
+    let told = String::from_utf8_lossy(&asked.stderr).into_owned();
+    assert!(asked.status.code() == Some(1) && told.contains("gone from the branch since"), "{told}");
+    daemon.kill();
+    scratch.write("driftless.toml", &settings);
+    let back = scratch.push("settings");
+    let daemon = Daemon::start(&scratch, cluster);
+    daemon.succeeds(&scratch, &back);
+    assert_eq!(replicas(cluster, &scratch), Some(2));
 }

@@ -147,6 +147,13 @@ fn a_pull_requests_configuration_is_looked_at() {
         .exits(0)
         .says("what driftless.toml moves is not planned here: web: namespace default → kube-system")
         .says("it switches `require_plan` off for web");
+
+    // One that is at fault on the base as well, and one that is gone.
+    config(&app, "[defaults]\nnamespace = \"default\"\ntimeoutt = \"5m\"\n");
+    app.commit("the same slip");
+    app.remove("driftless.toml").commit("none");
+    app.run("sync --embedded --repo . --branch feature").exits(1).says("driftless.toml is gone from the branch since");
+    app.run("sync --embedded --repo . --branch feature --path web").exits(0);
 }
 
 /// A directory that is not there is told where it is named, and what the name is below.
