@@ -271,6 +271,15 @@ pub struct Client {
     witness: Arc<OnceLock<Witness>>,
 }
 
+/// A request that ends with whoever waits for it.
+struct Aborting(tokio::task::JoinHandle<Result<Answer, ApiError>>);
+
+impl Drop for Aborting {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// Told of every request that ended: its method, and the HTTP code, 0 without an answer.
 pub type Witness = Box<dyn Fn(&str, u16) + Send + Sync>;
 
@@ -376,6 +385,20 @@ impl Client {
     /// # Errors
     /// Any [`ApiError`]; nothing is retried here.
     pub async fn send(&self, call: &Call) -> Result<Answer, ApiError> {
+        let (client, call) = (self.clone(), call.clone());
+        // On a task of its own. A caller may stop polling what it began (while it renews a lock, say): a request that
+        // waited within it would keep its place in flight, and with it everybody else's, for ever.
+        let mut task = Aborting(tokio::spawn(async move { client.send_here(&call).await }));
+        match (&mut task.0).await {
+            Ok(ended) => ended,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(self.unreachable("the program ends")),
+            },
+        }
+    }
+
+    async fn send_here(&self, call: &Call) -> Result<Answer, ApiError> {
         let _permit = self.in_flight.acquire().await.map_err(|_| self.unreachable("the client is closed"))?;
         self.count(call);
         tracing::trace!(cluster = %self.name, method = %call.method, path = %call.path, "request");
