@@ -4,20 +4,16 @@
 use crate::app::App;
 use crate::inventory::StoredParent;
 use crate::live::kinds::Kinds;
-use crate::object::{Desired, Gk, Manifest, ObjectKey, Problem};
+use crate::object::{Gk, Manifest, ObjectKey, Problem};
 use crate::plan::Sibling;
 use crate::plan::autoscaler::target;
+use crate::policy::labels_of;
 use crate::reconcile::held;
 use crate::render::Rendered;
 use crate::render::namespaces::{Definitions, defined_here, resolve_namespaces};
 use crate::source::Revision;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-
-fn labels_of(object: &Desired) -> BTreeMap<String, String> {
-    let labels = object.at("/metadata/labels").and_then(serde_json::Value::as_object);
-    labels.into_iter().flatten().filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
-}
 
 /// One app with what it became.
 #[derive(Clone)]
@@ -92,7 +88,7 @@ impl Neighbours {
                     {
                         for object in &resolved.objects {
                             if object.key().is("", "Namespace") {
-                                out.namespaces.insert(object.name().to_owned(), labels_of(object));
+                                out.namespaces.insert(object.name().to_owned(), labels_of(Some(object.value())));
                             }
                             out.claims.entry(object.key()).or_default().push(app.name.clone());
                             if let Some(workload) = target(&object.key(), object.value()) {

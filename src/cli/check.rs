@@ -18,6 +18,18 @@ use crate::scope::Member;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// What the apps of each cluster say of it: Namespaces of one app have the objects of others in them.
+fn facts_by_cluster(members: &[Member]) -> BTreeMap<&str, Facts> {
+    let mut out: BTreeMap<&str, Facts> = BTreeMap::new();
+    for member in members {
+        let known = out.entry(&member.app.cluster).or_default();
+        for rendered in member.rendered.iter() {
+            *known = std::mem::take(known).with_manifests(&rendered.objects);
+        }
+    }
+    out
+}
+
 /// As a plan does it: an object of a kind without namespaces is written without the one that stands there.
 fn leave_out_namespaces(strict: &Strict, objects: &mut [Desired]) -> Vec<Problem> {
     let mut warnings = Vec::new();
@@ -86,6 +98,7 @@ pub async fn check(args: &Check) -> Result<Exit, Vec<Problem>> {
     let mut exit = Exit::Done;
     let mut apps = Vec::new();
     // All of them are looked at together, and those that are named are told of.
+    let facts = facts_by_cluster(members);
     let named = |member: &Member| args.apps.is_empty() || args.apps.contains(&member.app.name);
     for (member, mut objects) in members.iter().zip(all.objects).filter(|(member, _)| named(member)) {
         // What cannot be read does not hide what is wrong with the rest.
@@ -97,11 +110,9 @@ pub async fn check(args: &Check) -> Result<Exit, Vec<Problem>> {
         warnings.extend(leave_out_namespaces(&strict, &mut objects));
         problems.extend(schema::check(&objects));
         field_problems(&strict, &objects, &all.trees, &mut strangers, &mut problems);
-        // Namespaces of one app have the objects of others in them.
-        let same = members.iter().filter(|other| other.app.cluster == member.app.cluster);
-        let others = same.filter_map(|other| other.rendered.as_ref().as_ref().ok());
-        let facts = Facts::default().with_manifests(&objects);
-        let facts = others.fold(facts, |facts, other| facts.with_manifests(&other.objects));
+        let shared = facts.get(member.app.cluster.as_str()).cloned().unwrap_or_default();
+        // An app of which not everything can be read is not among those.
+        let facts = if member.rendered.is_ok() { shared } else { shared.with_manifests(&objects) };
         let findings: Vec<PolicyFinding> =
             all.policies.iter().flat_map(|set| evaluate(set, &objects, &facts)).collect();
         if !problems.is_empty() {

@@ -83,6 +83,7 @@ impl Setup {
     pub async fn at_base(common: &Common, revision: &str, head: Option<&str>) -> Result<Self, Vec<Problem>> {
         let setup = Self::new(common).await?;
         let Some(origin) = setup.origins.first().filter(|_| common.config.is_none()) else { return Ok(setup) };
+        let base = origin.resolve(Some(revision)).await.map_err(one)?;
         if !lies_in(origin, common) {
             // A checkout of what is planned, which lies elsewhere: the file here is the revision's own.
             let head = origin.tip(&origin.resolve(head).await.map_err(one)?).await.map_err(one)?;
@@ -90,15 +91,14 @@ impl Setup {
             // A repository without such a file: the one here is somebody's own.
             let (Some(here), Ok(there)) = (here, head.tree.file(CONFIG_FILE)) else { return Ok(setup) };
             // What is the base itself is planned by the base's, whatever lies here.
-            let is_base = origin.resolve(Some(revision)).await.is_ok_and(|base| base == head.revision);
-            if !is_base && here != **there {
+            if head.revision != base && here != **there {
                 let text = format!("the {CONFIG_FILE} here is not the one of {}", head.revision.short(7));
                 let hint = "whose settings count is not clear, and a branch must not bring its own: add --repo . to plan \
                             by the base's, or --config FILE to name yours";
                 return Err(one(Problem::new("WhoseSettings", text).hint(hint)));
             }
         }
-        let tip = origin.tip(&origin.resolve(Some(revision)).await.map_err(one)?).await.map_err(one)?;
+        let tip = origin.tip(&base).await.map_err(one)?;
         let mut config = match (tip.tree.file(CONFIG_FILE), &common.repo) {
             (Ok(bytes), _) => of_tree(&String::from_utf8_lossy(bytes), &origin.repository, common.path.as_deref())?,
             (Err(_), Some(_)) => Config::from_flags(&flags(common)).map_err(|e| one(e.into()))?,

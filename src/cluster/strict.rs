@@ -10,6 +10,7 @@ use super::custom;
 use super::kinds::{Kind, Kinds};
 use super::status::FieldError;
 use crate::object::{FieldPath, Gk, Gvk, PathElement};
+use crate::policy::schema::type_of;
 use crate::scheme::decode;
 use crate::scheme::{List, ListKind, Map as MapType, Scalar, TypeId, Types};
 use serde_json::{Map, Value};
@@ -279,18 +280,6 @@ fn words(scalar: Scalar) -> &'static str {
         Scalar::IntOrString => "a whole number or a text",
         Scalar::Time | Scalar::MicroTime => "a time, as in `2006-01-02T15:04:05Z`",
         Scalar::Untyped => "anything",
-    }
-}
-
-/// What a value is.
-fn type_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "nothing",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "a map",
     }
 }
 

@@ -118,7 +118,7 @@ fn resource_matches(pattern: &str, request: &Request<'_>) -> bool {
 }
 
 /// The labels of an object.
-pub(super) fn labels_of(object: Option<&serde_json::Value>) -> BTreeMap<String, String> {
+pub fn labels_of(object: Option<&serde_json::Value>) -> BTreeMap<String, String> {
     let labels = object.and_then(|object| object.pointer("/metadata/labels")).and_then(serde_json::Value::as_object);
     labels.into_iter().flatten().filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
 }

@@ -43,6 +43,7 @@ pub use error::PolicyError;
 pub use evaluate::{evaluate, judge_writes};
 pub use fields::{RESERVED, binding_faults};
 pub use lines::FieldLines;
+pub use matching::labels_of;
 pub use resources::{Facts, Resource, assumed_user, builtin_resource};
 pub use review::{Effect, Request, Verdict};
 pub use set::PolicySet;

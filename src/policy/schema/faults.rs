@@ -117,7 +117,7 @@ fn bounds(min: i64, max: i64) -> String {
 }
 
 /// The type of a value, in words.
-pub(super) fn type_of(value: &Value) -> &'static str {
+pub fn type_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "nothing",
         Value::Bool(_) => "a boolean",

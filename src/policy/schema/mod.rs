@@ -20,3 +20,4 @@ mod volumes;
 mod workload_kinds;
 
 pub use check::check;
+pub use faults::type_of;
